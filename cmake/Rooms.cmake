@@ -1,0 +1,111 @@
+# A room is a folder of src/. Its sources join a component's library; x_test.cc files become one test
+# program a room, x_bench.cc files one microbenchmark, x_fuzz.cc files a libFuzzer target each. A new
+# file needs no line here. ctest labels: "fast" is everything except the suites whose name ends in
+# "Slow"; those are "slow".
+set(RAPTLY_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Werror)
+
+function(raptly_settings target)
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  set_target_properties(${target} PROPERTIES
+    CXX_EXTENSIONS OFF CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
+    POSITION_INDEPENDENT_CODE ON)
+  # -ffp-contract=off: a * b + c is two roundings unless the code says fma; bits are a contract.
+  target_compile_options(${target} PRIVATE ${RAPTLY_WARNINGS} -ffp-contract=off)
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src
+    PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>)
+  if(RAPTLY_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${RAPTLY_SANITIZE} -fno-omit-frame-pointer
+      -fno-sanitize-recover=all)
+    target_link_options(${target} PUBLIC -fsanitize=${RAPTLY_SANITIZE})
+  endif()
+  if(RAPTLY_FUZZ)
+    target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
+  endif()
+endfunction()
+
+function(raptly_component name)
+  add_library(raptly_${name})
+  set_target_properties(raptly_${name} PROPERTIES EXPORT_NAME ${name} VERSION ${PROJECT_VERSION}
+    SOVERSION ${PROJECT_VERSION_MAJOR})
+  add_library(raptly::${name} ALIAS raptly_${name})
+  raptly_settings(raptly_${name})
+endfunction()
+
+function(raptly_room room)
+  cmake_parse_arguments(ARG "" "COMPONENT" "" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${room}/*.cc)
+  set(tests ${sources})
+  set(benches ${sources})
+  list(FILTER sources EXCLUDE REGEX "_(test|bench|fuzz)\\.cc$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  list(FILTER benches INCLUDE REGEX "_bench\\.cc$")
+  target_sources(raptly_${ARG_COMPONENT} PRIVATE ${sources})
+  if(RAPTLY_TESTS AND tests)
+    raptly_test(${room} ${ARG_COMPONENT} "${tests}")
+  endif()
+  if(RAPTLY_BENCH AND benches)
+    add_executable(raptly_${room}_bench ${benches})
+    raptly_settings(raptly_${room}_bench)
+    target_link_libraries(raptly_${room}_bench PRIVATE raptly_${ARG_COMPONENT} PkgConfig::HWY
+      benchmark::benchmark_main)
+  endif()
+endfunction()
+
+function(raptly_test room component tests)
+  set(target raptly_${room}_test)
+  add_executable(${target} ${tests})
+  raptly_settings(${target})
+  target_compile_definitions(${target} PRIVATE
+    RAPTLY_SOURCE_DIR="${PROJECT_SOURCE_DIR}" RAPTLY_BINARY_DIR="${PROJECT_BINARY_DIR}")
+  target_link_libraries(${target} PRIVATE raptly_${component} PkgConfig::HWY GTest::gtest_main
+    rapidcheck rapidcheck_gtest)
+  if(TARGET nlohmann_json::nlohmann_json)
+    target_link_libraries(${target} PRIVATE nlohmann_json::nlohmann_json)
+  endif()
+  add_test(NAME ${room}.fast COMMAND ${target} --gtest_filter=-*Slow.*:*Slow/*)
+  add_test(NAME ${room}.slow COMMAND ${target} --gtest_filter=*Slow.*:*Slow/*)
+  set_tests_properties(${room}.fast PROPERTIES LABELS fast)
+  set_tests_properties(${room}.slow PROPERTIES LABELS slow TIMEOUT 900)
+  # Every lower level that the machine has; a level it has not exits at once and says so.
+  if(room MATCHES "^(kernels|attention)$")
+    foreach(level scalar avx2 avx512)
+      add_test(NAME ${room}.${level} COMMAND ${target} --gtest_filter=-*Slow.*:*Slow/*)
+      set_tests_properties(${room}.${level} PROPERTIES LABELS "slow;isa"
+        ENVIRONMENT RAPTLY_MAX_ISA=${level} TIMEOUT 900)
+    endforeach()
+  endif()
+endfunction()
+
+function(raptly_program name)
+  cmake_parse_arguments(ARG "" "ROOM" "" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${ARG_ROOM}/*.cc)
+  set(tests ${sources})
+  list(FILTER sources EXCLUDE REGEX "(_test|_bench|_fuzz|/main)\\.cc$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  add_library(raptly_${ARG_ROOM} STATIC ${sources})
+  raptly_settings(raptly_${ARG_ROOM})
+  target_link_libraries(raptly_${ARG_ROOM} PUBLIC raptly_model PkgConfig::HWY
+    nlohmann_json::nlohmann_json CLI11::CLI11 spdlog::spdlog)
+  add_executable(${name} ${PROJECT_SOURCE_DIR}/src/${ARG_ROOM}/main.cc)
+  raptly_settings(${name})
+  target_link_libraries(${name} PRIVATE raptly_${ARG_ROOM})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+  install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  if(RAPTLY_TESTS AND tests)
+    raptly_test(${ARG_ROOM} cli "${tests}")
+    add_dependencies(raptly_${ARG_ROOM}_test ${name})
+  endif()
+endfunction()
+
+function(raptly_fuzzers)
+  file(GLOB_RECURSE fuzzers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/*_fuzz.cc)
+  foreach(source ${fuzzers})
+    get_filename_component(name ${source} NAME_WE)
+    add_executable(${name} ${source})
+    raptly_settings(${name})
+    target_compile_options(${name} PRIVATE -fsanitize=fuzzer)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    target_link_libraries(${name} PRIVATE raptly_model)
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/fuzz)
+  endforeach()
+endfunction()

@@ -1,0 +1,35 @@
+// Scaled dot-product attention: out = softmax(scale * q k^T + mask) v, in O(q_len) extra memory.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "raptly/execution.h"
+#include "raptly/mask.h"
+#include "raptly/tensor.h"
+
+namespace raptly {
+
+struct AttentionOptions {
+  Mask mask;                    // default: every query sees every key
+  std::optional<float> scale;   // default 1 / sqrt(head_dim of q); any finite number
+  std::optional<float> softcap; // s -> softcap * tanh(s / softcap), before the mask; > 0
+};
+
+// q    [batch, q_len, n_heads, head_dim]       f32, f16 or bf16; any strides
+// k    [batch, kv_len, n_kv_heads, head_dim]   the dtype of v; 16-bit storage is widened exactly
+// v    [batch, kv_len, n_kv_heads, v_dim]
+// out  [batch, q_len, n_heads, v_dim]          f32, or q's dtype (rounded once)
+// lse  [batch, n_heads, q_len]                 f32, natural log; optional
+// n_heads is a multiple of n_kv_heads: query head h reads key head h / (n_heads / n_kv_heads).
+// head_dim and v_dim are 1 .. 1024. batch, q_len and kv_len may be 0. A row that sees no key gives
+// out 0, lse -inf. The bits of a row depend on nothing but its own query, keys and values: not on
+// batch, other rows, threads, layout, or which kernel computed it (docs/numerics.md).
+// f64 tensors (all of them) run the reference path. out may not overlap q, k or v.
+// Throws Error before anything is written: kInvalidArgument (shapes, options), kTypeMismatch (dtypes).
+// Source: Dao, FlashAttention-2, arXiv:2307.08691; Milakov & Gimelshein, arXiv:1805.02867.
+void attention(TensorView q, TensorView k, TensorView v, MutableTensorView out,
+               const AttentionOptions& options = {}, MutableTensorView lse = {},
+               ExecutionContext& context = default_context());
+
+}  // namespace raptly

@@ -1,0 +1,53 @@
+// From a prompt to words: sampling and the generation loop.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "raptly/model.h"
+
+namespace raptly {
+
+struct SamplingOptions {
+  float temperature = 0;     // 0: greedy (ties: the lowest id)
+  std::int64_t top_k = 0;    // 0: off
+  float top_p = 1;           // 1: off
+  float min_p = 0;           // 0: off; relative to the most likely token
+  float repeat_penalty = 1;  // 1: off; divides positive, multiplies negative logits of seen tokens
+  std::uint64_t seed = 0;
+};
+
+enum class FinishReason { kStop, kLength, kContext, kInterrupted };
+const char* finish_reason_name(FinishReason reason);  // "stop", "length", "context", "interrupted"
+
+struct GenerateOptions {
+  SamplingOptions sampling;
+  std::int64_t max_tokens = 256;
+  std::vector<std::string> stop;  // the text ends before the first of these; never shown
+  std::int64_t prefill_chunk = 512;
+  std::function<void(std::string_view text)> on_text;         // whole characters, as they come
+  std::function<void(std::int64_t done, std::int64_t total)> on_prefill;
+  const std::atomic<bool>* interrupt = nullptr;               // polled before each token
+};
+
+struct GenerateResult {
+  std::string text;
+  std::vector<std::int32_t> tokens;  // generated ids, the end token not among them
+  std::int64_t prompt_tokens = 0;
+  FinishReason finish_reason = FinishReason::kStop;
+  double prefill_seconds = 0;
+  double decode_seconds = 0;
+};
+
+// Goes on with `sequence` of the cache: prompt first, then token by token. Throws kContextFull when the
+// prompt does not fit (nothing is appended), kInvalidArgument for options out of range.
+GenerateResult generate(Model& model, KvCache& cache, SequenceId sequence,
+                        std::span<const std::int32_t> prompt, const GenerateOptions& options,
+                        ExecutionContext& context = default_context());
+
+}  // namespace raptly

@@ -1,0 +1,80 @@
+// plan / run: plan() validates, chooses the kernel, sizes the workspace and balances the work once;
+// run() allocates nothing, throws nothing and may be called for each layer of a model.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "raptly/attention.h"
+#include "tensor/kv_view.h"
+
+namespace raptly {
+
+// What all sequences of a call share.
+struct AttentionShape {
+  std::int64_t n_heads = 0;
+  std::int64_t n_kv_heads = 0;
+  std::int64_t head_dim = 0;
+  std::int64_t v_dim = 0;
+  DType q_dtype = DType::kF32;
+  DType kv_dtype = DType::kF32;
+  DType out_dtype = DType::kF32;
+};
+
+// One sequence of a ragged batch: its new queries against all its keys.
+struct SequenceGeometry {
+  std::int64_t q_len = 0;
+  std::int64_t kv_len = 0;          // ordinals 0 .. kv_len-1, the new tokens included
+  std::int64_t first_position = 0;  // position of query 0; usually kv_len - q_len
+};
+
+// Where the numbers of one sequence are at run time. Strides in elements, the same for all sequences.
+struct SequenceTensors {
+  const void* q = nullptr;  // [q_len, n_heads, head_dim]
+  void* out = nullptr;      // [q_len, n_heads, v_dim]
+  float* lse = nullptr;     // [n_heads, q_len] through lse strides; may be null
+  KvView kv;
+};
+struct RowStrides {
+  std::int64_t q_token = 0, q_head = 0, q_dim = 1;
+  std::int64_t out_token = 0, out_head = 0, out_dim = 1;
+  std::int64_t lse_head = 0, lse_token = 1;
+};
+
+// What was planned; explain() prints it. The invariance tests assert through it that different
+// kernels, splits and thread counts really ran.
+struct PlanReport {
+  std::string kernel;             // "prefill f32 avx512", "decode bf16 avx2", "reference f64"
+  std::string reason;             // why this one and not the other
+  std::int64_t n_items = 0;       // units of work given to the threads
+  std::int64_t n_splits = 0;      // 1024-key splits per item, at most
+  int threads = 0;
+  std::int64_t tiles_full = 0, tiles_partial = 0, tiles_empty = 0;
+  double visible_pairs = 0;       // (query, key) pairs over all heads
+  double flops = 0;               // 2 * visible_pairs * (head_dim + v_dim)
+  double bytes = 0;               // q, k, v read once, out written once
+  std::size_t workspace_bytes = 0;
+};
+
+class AttentionPlan {
+ public:
+  // Throws Error as attention() does. sequences may differ in q_len and kv_len; an empty span is fine.
+  AttentionPlan(const AttentionShape& shape, std::span<const SequenceGeometry> sequences,
+                const AttentionOptions& options, ExecutionContext& context);
+  ~AttentionPlan();
+  AttentionPlan(AttentionPlan&&) noexcept;
+  AttentionPlan& operator=(AttentionPlan&&) noexcept;
+
+  // tensors[i] belongs to sequences[i]. Uses the context and workspace of the plan: one run at a time.
+  void run(std::span<const SequenceTensors> tensors, const RowStrides& strides) noexcept;
+  const PlanReport& report() const;
+  std::string explain() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace raptly

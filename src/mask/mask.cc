@@ -1,0 +1,1 @@
+#include "raptly/mask.h"
