@@ -1,0 +1,68 @@
+// Forward attention kernels. Two drivers give the same bits for the same row (docs/numerics.md):
+//   prefill  lane = query: S^T = K Q^T, vertical softmax, O^T += V P^T. Query heads of a group are more
+//            lanes: lane = query * group + head.
+//   decode   lane = key for scores, lane = d for outputs: for at most kMaxDecodeRows rows, one split of
+//            1024 keys at a time, so that the splits of a long cache can go to different threads.
+// Per row: s = scale * q k, softcap, mask, softmax, times v (DESIGN 5, 6). Sources: arXiv:2205.14135,
+// 2307.08691; Milakov & Gimelshein, arXiv:1805.02867.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "mask/tile_plan.h"
+#include "raptly/execution.h"
+#include "tensor/kv_view.h"
+
+namespace raptly {
+
+constexpr int kMaxDecodeRows = 16;
+
+// One unit of work: some query tiles of one sequence, for all `group` query heads of one key head.
+// Pointers and strides are those of the sequence; heads [first_head, first_head + group) are computed
+// against key head kv_head.
+struct FlashForwardItem {
+  const TilePlan* plan = nullptr;
+  std::int64_t tile_begin = 0, tile_end = 0;
+  std::int64_t first_head = 0;
+  std::int64_t kv_head = 0;
+  int group = 1;
+  int head_dim = 0;  // 1 .. 1024
+  int v_dim = 0;     // 1 .. 1024
+  float scale = 1;
+  float softcap = 0;  // 0: none
+
+  const void* q = nullptr;  // [q_len, n_heads, head_dim]
+  DType q_dtype = DType::kF32;
+  std::int64_t q_token_stride = 0, q_head_stride = 0, q_dim_stride = 1;
+  void* out = nullptr;  // [q_len, n_heads, v_dim]
+  DType out_dtype = DType::kF32;
+  std::int64_t out_token_stride = 0, out_head_stride = 0, out_dim_stride = 1;
+  float* lse = nullptr;  // [n_heads, q_len]; may be null
+  std::int64_t lse_head_stride = 0, lse_token_stride = 1;
+  const KvView* kv = nullptr;
+};
+
+// Queries a tile of the plan should have: as many as fill the kernel's panel of lanes.
+int flash_forward_tile_queries(int group, Isa isa);
+
+// Bytes of workspace (64-byte aligned) that one thread needs for any item with at most max_rows rows
+// (queries * group) and kv_len keys of these dimensions.
+struct FlashForwardSize {
+  std::int64_t max_rows = 0;
+  std::int64_t kv_len = 0;
+  int head_dim = 0, v_dim = 0;
+};
+std::size_t flash_forward_workspace_bytes(const FlashForwardSize& size, Isa isa);
+void flash_forward(const FlashForwardItem& item, std::byte* workspace, Isa isa) noexcept;
+
+// Decode: rows = queries * group <= kMaxDecodeRows. Each split writes its state; the merge, in order of
+// the splits, writes out and lse. A split in which no row sees a key leaves an empty state.
+std::size_t flash_decode_state_floats(int rows, int v_dim);  // of one split
+std::size_t flash_decode_workspace_bytes(const FlashForwardSize& size, Isa isa);
+void flash_decode_split(const FlashForwardItem& item, std::int64_t split, float* state,
+                        std::byte* workspace, Isa isa) noexcept;
+void flash_decode_merge(const FlashForwardItem& item, const float* states, std::int64_t n_splits,
+                        std::byte* workspace, Isa isa) noexcept;
+
+}  // namespace raptly
