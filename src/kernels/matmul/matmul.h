@@ -5,7 +5,8 @@
 // quantised weights - on the ISA level. Two kinds of activations:
 //   int16: 32-element blocks, |q| <= 32639, an f32 scale each; block dots are exact integers. The
 //          default for quantised weights. Relative rms error about 5e-5.
-//   f32:   one FMA chain over i ascending on weights dequantised to f32. Float weights always use it,
+//   f32:   one FMA chain over i ascending on weights dequantised to f32. Float weights always use
+//   it,
 //          quantised weights with `exact`.
 #pragma once
 
@@ -24,12 +25,12 @@ constexpr std::int64_t kPanelOutputs = 16;
 class PackedWeights {
  public:
   PackedWeights() = default;
-  // Room for an [n_out, n_in] matrix; n_in must be a multiple of the type's block (32 for float types
-  // too; callers pad). Throws kOutOfMemory.
+  // Room for an [n_out, n_in] matrix; n_in must be a multiple of the type's block (32 for float
+  // types too; callers pad). Throws kOutOfMemory.
   PackedWeights(WeightType type, std::int64_t n_out, std::int64_t n_in);
 
-  // Packs rows [first, first + n) from file bytes (rows in file order, block_bytes each). Rows of the
-  // same panel must not be packed by two threads at once: cut at multiples of kPanelOutputs.
+  // Packs rows [first, first + n) from file bytes (rows in file order, block_bytes each). Rows of
+  // the same panel must not be packed by two threads at once: cut at multiples of kPanelOutputs.
   void pack_rows(const std::byte* rows, std::int64_t first, std::int64_t n) noexcept;
 
   WeightType type() const { return type_; }
@@ -52,14 +53,19 @@ class PackedWeights {
   AlignedBytes bytes_;
 };
 
+// 127 * 256 + 127: q = 256 hi + lo with signed bytes, so byte products can compute the same dot.
+constexpr float kMaxActivation = 32639.0f;
+
 struct ActivationBlock {  // 72 bytes: 32 inputs of one row
   std::int16_t q[32];
   float scale;
   float scaled_sum;  // scale * sum of q, for formats with a minimum
 };
 
-// Rows of n_in f32 (row stride in elements) into blocks [rows][n_in / 32]. NaN or inf in a block makes
-// its scale NaN, so it reaches exactly that row.
+// Rows of n_in f32 (row stride in elements) into blocks [rows][n_in / 32]: scale = max |x| / 32639,
+// q = x * (32639 / max |x|) rounded to nearest even. NaN or inf in a block makes its scale NaN, so
+// it reaches exactly that row; a block below 2^-101 is zero, so its bits do not depend on
+// flush-to-zero.
 void quantize_activations(const float* x, std::int64_t rows, std::int64_t x_stride,
                           std::int64_t n_in, ActivationBlock* out, Isa isa) noexcept;
 
