@@ -5,9 +5,11 @@
 
 Writes tokenizer.json (HF's own file; 1,000 merges that cross word ends wherever they can, so that a
 wrong split shows in the ids), tokenizer_cases.json (strings) and tokenizer_goldens.json (pre-tokenizer
--> ids of each string, special tokens parsed; null: as gpt-2). tools/compare_tokenizer.py does the same with the
+-> ids of each string, special tokens parsed; null: as gpt-2) and utf8_goldens.json
+(bytes -> what Python decodes). tools/compare_tokenizer.py does the same with the
 vocabulary of a real model and 6,000 strings.
 """
+import itertools
 import json
 import pathlib
 import random
@@ -145,6 +147,25 @@ def train(texts):
     return tokenizer
 
 
+def fnv1a(data, state=0xCBF29CE484222325):
+    for byte in data:
+        state = ((state ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
+    return state
+
+
+def utf8_goldens():
+    """What errors="replace" makes of bytes: some cases, and a hash over all strings of 1 to 4 edge bytes."""
+    edges = [0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC1, 0xC2, 0xDF, 0xE0, 0xE1, 0xEC,
+             0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xFF]
+    state = fnv1a(b"")
+    for length in range(1, 5):
+        for text in itertools.product(edges, repeat=length):
+            state = fnv1a(bytes(text).decode(errors="replace").encode() + b"\n", state)
+    rng = random.Random(3)
+    texts = [bytes(rng.choice(edges) for _ in range(rng.randint(1, 12))) for _ in range(60)]
+    return {"edges": edges, "hash": f"{state:016x}", "cases": [[t.hex(), t.decode(errors="replace")] for t in texts]}
+
+
 def main():
     OUT.mkdir(exist_ok=True)
     strings = cases(600, 1, source_files())
@@ -160,6 +181,7 @@ def main():
     write = lambda name, value: (OUT / name).write_text(json.dumps(value, separators=(",", ":")) + "\n")
     write("tokenizer_cases.json", strings)
     write("tokenizer_goldens.json", goldens)
+    write("utf8_goldens.json", utf8_goldens())
 
 
 if __name__ == "__main__":

@@ -61,17 +61,15 @@ CharClass char_class(std::uint32_t code) {
   return code < kDirect ? direct_table()[code] : search(code);
 }
 
-bool is_ascii(std::string_view text) noexcept {
+std::size_t ascii_prefix(std::string_view text) noexcept {
   std::size_t i = 0;
   for (; i + 8 <= text.size(); i += 8) {
     std::uint64_t word;
     std::memcpy(&word, text.data() + i, 8);
-    if ((word & 0x8080808080808080u) != 0) return false;
+    if ((word & 0x8080808080808080u) != 0) break;
   }
-  for (; i < text.size(); ++i) {
-    if (static_cast<unsigned char>(text[i]) >= 0x80) return false;
-  }
-  return true;
+  while (i < text.size() && static_cast<unsigned char>(text[i]) < 0x80) ++i;
+  return i;
 }
 
 void to_class_string(std::string_view text, ClassString& out) {
@@ -81,12 +79,15 @@ void to_class_string(std::string_view text, ClassString& out) {
   out.lengths.reserve(text.size());
   const auto& direct = direct_table();
   while (!text.empty()) {
-    const Utf8Char c = next_utf8(text);
-    char byte = static_cast<char>(c.code);
-    if (c.code >= 0x80) {
-      byte = static_cast<char>(c.code < kDirect ? direct[c.code] : search(c.code));
+    if (const std::size_t n = ascii_prefix(text); n > 0) {
+      out.classes.append(text, 0, n);
+      out.lengths.insert(out.lengths.end(), n, 1);
+      text.remove_prefix(n);
+      continue;
     }
-    out.classes.push_back(byte);
+    const Utf8Char c = next_utf8(text);
+    const CharClass of = c.code < kDirect ? direct[c.code] : search(c.code);
+    out.classes.push_back(static_cast<char>(of));
     out.lengths.push_back(static_cast<std::uint8_t>(c.length));
     text.remove_prefix(c.length);
   }

@@ -1,10 +1,10 @@
 // Which characters a pre-tokenizer calls letters, numbers and spaces, and texts written as classes.
 //
-// The published patterns only ask for \p{L}, \p{N}, \s and some ASCII characters. A text is
-// therefore matched as a *class string*, one byte a character: ASCII stands for itself, any other
-// character is one of the bytes below. The engine needs no Unicode (a match costs half of one in
-// UTF mode), and ids do not depend on the Unicode version of the PCRE2 that a machine has (14 in
-// Debian 12, while HF tokenizers 0.23 knows Unicode 16: 9,392 letters and numbers more).
+// The published patterns only ask for \p{L}, \p{N}, \s and some ASCII characters. A text is therefore
+// matched as a *class string*, one byte a character: ASCII stands for itself, any other character is
+// one of the bytes below. So ids do not depend on the Unicode version of the PCRE2 that a machine has
+// (14 in Debian 12, while HF tokenizers 0.23 knows Unicode 16: 9,392 letters and numbers more), nor on
+// its \s, which has U+180E. It is as fast as PCRE2's own UTF mode (110 against 119 MB/s of prose).
 #pragma once
 
 #include <cstdint>
@@ -35,7 +35,8 @@ std::span<const CharClassChange> char_class_changes() noexcept;
 
 CharClass char_class(std::uint32_t code);  // code >= 0x80
 
-bool is_ascii(std::string_view text) noexcept;
+std::size_t ascii_prefix(
+    std::string_view text) noexcept;  // how many bytes before the first >= 0x80
 
 struct ClassString {
   std::string classes;                // one byte a character

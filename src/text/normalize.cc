@@ -18,7 +18,7 @@ constexpr std::size_t kMaxChars = std::size_t{1} << 28;
 int combining_class(utf8proc_int32_t code) { return utf8proc_get_property(code)->combining_class; }
 
 // Sorts each run of combining marks by class. utf8proc_decompose would do it too, but by swapping
-// neighbours: 1 MB of marks in falling order took it minutes.
+// neighbours: 40,000 marks in falling order took it 6 s.
 void reorder_marks(std::vector<utf8proc_int32_t>& codes) {
   for (std::size_t i = 0; i < codes.size();) {
     std::size_t end = i;

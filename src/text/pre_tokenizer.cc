@@ -50,7 +50,7 @@ PreTokenizer::PreTokenizer(const PreTokenizerInfo& info) {
 
 void PreTokenizer::split(std::string_view text, Scratch& scratch) const {
   scratch.ends.clear();
-  if (is_ascii(text)) {
+  if (ascii_prefix(text) == text.size()) {
     cut(text, 0, 0, scratch);
     return;
   }

@@ -1,0 +1,25 @@
+// `raptly tokenize`: text to a JSON list of ids, and back.
+#pragma once
+
+#include <istream>
+#include <ostream>
+#include <string>
+
+#include "text/tokenizer.h"
+
+namespace raptly {
+
+struct TokenizeOptions {
+  std::string text;      // what to tokenize, or the list of ids; "-": all bytes of `in`
+  bool decode = false;   // ids to text
+  bool special = false;  // BOS and EOS as the model wants them, "<|im_end|>" in a text is that
+                         // token; with decode: control tokens are shown
+};
+
+// Writes "[1, 2, 3]" and a newline, or with decode the very bytes and nothing else. Returns the
+// exit code, 0. Throws kInvalidArgument (what is not a JSON list of ids of this vocabulary), kIo
+// (`in` or `out` failed).
+int tokenize_command(const Tokenizer& tokenizer, const TokenizeOptions& options, std::istream& in,
+                     std::ostream& out);
+
+}  // namespace raptly
