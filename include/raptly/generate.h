@@ -26,13 +26,13 @@ enum class FinishReason { kStop, kLength, kContext, kInterrupted };
 const char* finish_reason_name(FinishReason reason);  // "stop", "length", "context", "interrupted"
 
 struct GenerateOptions {
-  SamplingOptions sampling;
+  SamplingOptions sampling = {};
   std::int64_t max_tokens = 256;
-  std::vector<std::string> stop;  // the text ends before the first of these; never shown
+  std::vector<std::string> stop = {};  // the text ends before the first of these; never shown
   std::int64_t prefill_chunk = 512;
-  std::function<void(std::string_view text)> on_text;         // whole characters, as they come
-  std::function<void(std::int64_t done, std::int64_t total)> on_prefill;
-  const std::atomic<bool>* interrupt = nullptr;               // polled before each token
+  std::function<void(std::string_view text)> on_text = {};  // whole characters, as they come
+  std::function<void(std::int64_t done, std::int64_t total)> on_prefill = {};
+  const std::atomic<bool>* interrupt = nullptr;  // polled before each token
 };
 
 struct GenerateResult {
@@ -44,8 +44,8 @@ struct GenerateResult {
   double decode_seconds = 0;
 };
 
-// Goes on with `sequence` of the cache: prompt first, then token by token. Throws kContextFull when the
-// prompt does not fit (nothing is appended), kInvalidArgument for options out of range.
+// Goes on with `sequence` of the cache: prompt first, then token by token. Throws kContextFull when
+// the prompt does not fit (nothing is appended), kInvalidArgument for options out of range.
 GenerateResult generate(Model& model, KvCache& cache, SequenceId sequence,
                         std::span<const std::int32_t> prompt, const GenerateOptions& options,
                         ExecutionContext& context = default_context());
