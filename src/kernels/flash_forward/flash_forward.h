@@ -1,14 +1,17 @@
 // Forward attention kernels. Two drivers give the same bits for the same row (docs/numerics.md):
-//   prefill  lane = query: S^T = K Q^T, vertical softmax, O^T += V P^T. Query heads of a group are more
+//   prefill  lane = query: S^T = K Q^T, vertical softmax, O^T += V P^T. Query heads of a group are
+//   more
 //            lanes: lane = query * group + head.
-//   decode   lane = key for scores, lane = d for outputs: for at most kMaxDecodeRows rows, one split of
+//   decode   lane = key for scores, lane = d for outputs: for at most kMaxDecodeRows rows, one
+//   split of
 //            1024 keys at a time, so that the splits of a long cache can go to different threads.
-// Per row: s = scale * q k, softcap, mask, softmax, times v (DESIGN 5, 6). Sources: arXiv:2205.14135,
-// 2307.08691; Milakov & Gimelshein, arXiv:1805.02867.
+// Per row: s = scale * q k, softcap, mask, softmax, times v (DESIGN 5, 6). Sources:
+// arXiv:2205.14135, 2307.08691; Milakov & Gimelshein, arXiv:1805.02867.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "mask/tile_plan.h"
 #include "raptly/execution.h"
@@ -19,11 +22,10 @@ namespace raptly {
 constexpr int kMaxDecodeRows = 16;
 
 // One unit of work: some query tiles of one sequence, for all `group` query heads of one key head.
-// Pointers and strides are those of the sequence; heads [first_head, first_head + group) are computed
-// against key head kv_head.
+// Pointers and strides are those of the sequence; heads [first_head, first_head + group) are
+// computed against key head kv_head.
 struct FlashForwardItem {
-  const TilePlan* plan = nullptr;
-  std::int64_t tile_begin = 0, tile_end = 0;
+  std::span<const QueryTile> tiles;  // of a TilePlan
   std::int64_t first_head = 0;
   std::int64_t kv_head = 0;
   int group = 1;
@@ -46,18 +48,22 @@ struct FlashForwardItem {
 // Queries a tile of the plan should have: as many as fill the kernel's panel of lanes.
 int flash_forward_tile_queries(int group, Isa isa);
 
-// Bytes of workspace (64-byte aligned) that one thread needs for any item with at most max_rows rows
-// (queries * group) and kv_len keys of these dimensions.
+// What the workspace is sized for: any item with at most so many tiles, of at most so many queries,
+// and kv_len keys.
 struct FlashForwardSize {
-  std::int64_t max_rows = 0;
+  std::int64_t max_tiles = 0;
+  int tile_queries = 0;
+  int group = 1;
   std::int64_t kv_len = 0;
   int head_dim = 0, v_dim = 0;
 };
+// Bytes that one thread needs, 64-byte aligned. Nothing in it survives a call.
 std::size_t flash_forward_workspace_bytes(const FlashForwardSize& size, Isa isa);
 void flash_forward(const FlashForwardItem& item, std::byte* workspace, Isa isa) noexcept;
 
-// Decode: rows = queries * group <= kMaxDecodeRows. Each split writes its state; the merge, in order of
-// the splits, writes out and lse. A split in which no row sees a key leaves an empty state.
+// Decode: rows = queries * group <= kMaxDecodeRows. Each split writes its state; the merge, in
+// order of the splits, writes out and lse. A split in which no row sees a key leaves an empty
+// state.
 std::size_t flash_decode_state_floats(int rows, int v_dim);  // of one split
 std::size_t flash_decode_workspace_bytes(const FlashForwardSize& size, Isa isa);
 void flash_decode_split(const FlashForwardItem& item, std::int64_t split, float* state,
