@@ -46,16 +46,21 @@ class ThreadPool {
 
   int size() const;
   // Runs body(item, worker) once for each item in [0, n_items) and returns when all are done.
-  // worker is in [0, size()): the index of per-thread scratch. The body must not throw. It runs with
-  // MXCSR = 0x9FC0 (flush to zero, denormals are zero, round to nearest) and the caller's control
-  // word is restored afterwards, so denormal probabilities cost nothing and results do not depend on
-  // the caller's floating-point environment.
-  void parallel_for(std::int64_t n_items,
-                    FunctionRef<void(std::int64_t item, int worker)> body);
+  // worker is in [0, size()): the index of per-thread scratch. The body must not throw. It runs
+  // with MXCSR = 0x9FC0 (flush to zero, denormals are zero, round to nearest) and the caller's
+  // control word is restored afterwards, so denormal probabilities cost nothing and results do not
+  // depend on the caller's floating-point environment.
+  void parallel_for(std::int64_t n_items, FunctionRef<void(std::int64_t item, int worker)> body);
+  // Ends the workers; later regions start them again. Not while a region runs.
+  void stop();
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  class Team;
+  Team& team();  // the current one; made anew in a forked child
+
+  const int n_threads_;
+  std::unique_ptr<Team> team_;
+  unsigned fork_count_ = 0;
 };
 
 }  // namespace raptly
