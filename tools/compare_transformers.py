@@ -2,7 +2,7 @@
 """Does raptly compute what transformers computes from the same GGUF in f32?
 
 usage: compare_transformers.py RAPTLY MODEL.gguf TEXT_FILE [--positions 2048]
-Needs torch, transformers and gguf. Checks, and exits 1 where one fails:
+Needs torch, transformers, accelerate and gguf. Checks, and exits 1 where one fails:
   --exact   max |logit difference| <= 2e-3 over 10 prompts of 1-700 tokens cut from the text
             64 greedy tokens equal for at least 9 of them (both continue from the same ids)
   default   over the positions of prose: mean KL divergence <= 3e-4 (a tenth of llama.cpp's), top-1

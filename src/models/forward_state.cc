@@ -28,12 +28,10 @@ void ForwardState::reserve(std::int64_t n_rows, ExecutionContext& new_context) {
 
 void ForwardState::run_linear(const Linear& linear, float* y,
                               std::int64_t y_stride) const noexcept {
-  // Four items a thread: enough to even out a thread that lost its core for a moment, few enough
-  // that one row's item (decode) stays well above the cost of handing it out. Panel pairs are the
-  // kernel's tile, so items are cut at even panels.
+  // Whole panel pairs (the kernel's tile), up to 16 items a thread: items of small matrices stay small,
+  // so that 36 panels split evenly, and one of a large matrix is long against handing it out.
   const std::int64_t panels = linear.n_panels();
-  const std::int64_t wanted = std::max<std::int64_t>(1, panels / (4 * context->threads()));
-  const std::int64_t chunk = (wanted + 1) / 2 * 2;
+  const std::int64_t chunk = std::max<std::int64_t>(2, panels / (16 * context->threads()) / 2 * 2);
   pool().parallel_for((panels + chunk - 1) / chunk, [&](std::int64_t item, int worker) {
     const std::int64_t begin = item * chunk;
     linear.run(input, rows, begin, std::min(begin + chunk, panels), y, y_stride, scratch(worker),
