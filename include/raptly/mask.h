@@ -1,7 +1,7 @@
 // A mask is data: a small tree of rules that says which query sees which key.
 //
 // Query i of a sequence stands at position i + kv_len - q_len unless the call gives positions; key j
-// stands at position j (its ordinal). Rules are joined with & | ~, print as text and parse from it:
+// stands at position j (its ordinal). Rules are joined with &, print as text and parse from it:
 //   Mask m = mask::causal() & mask::window(256, 0);      m.to_string() == "causal & window(256, 0)"
 #pragma once
 
@@ -23,12 +23,15 @@ class Mask {
   Mask() = default;  // sees everything; prints as "all"
   explicit Mask(std::shared_ptr<const mask_detail::Rule> rule) : rule_(std::move(rule)) {}
 
-  // Throws kInvalidArgument with the column of the mistake.
+  // Throws kInvalidArgument with the column of the mistake, and for text over 1 MiB.
   static Mask parse(std::string_view text);
   std::string to_string() const;
   const mask_detail::Rule* rule() const { return rule_.get(); }  // null: sees everything
 
+  // Throws kInvalidArgument for more than 1024 rules, two lengths(), or sides for different batches.
   friend Mask operator&(const Mask& a, const Mask& b);
+  // Equal masks print the same; masks that see the same pairs may still be written differently.
+  friend bool operator==(const Mask& a, const Mask& b);
 
  private:
   std::shared_ptr<const mask_detail::Rule> rule_;

@@ -1,8 +1,8 @@
 // The tile plan: for each tile of queries, the ordered list of key spans that its queries see.
 //
-// This is all a kernel knows of masks. Keys stand on a grid anchored at ordinal 0: blocks of 128 keys,
-// splits of 1024 (docs/numerics.md); masks choose blocks and never move the grid. Built in O(tiles):
-// rules answer whole tiles as empty, full or partial.
+// This is all a kernel knows of masks. Keys stand on a grid anchored at ordinal 0: blocks of 128
+// keys, splits of 1024 (docs/numerics.md); masks choose blocks and never move the grid. Built in
+// O(tiles): rules answer whole tiles as empty, full or partial.
 #pragma once
 
 #include <cstdint>
@@ -17,9 +17,11 @@ constexpr std::int64_t kBlockKeys = 128;
 constexpr std::int64_t kSplitKeys = 1024;
 constexpr int kMaxTileQueries = 64;
 
-// Keys [first_key, first_key + n_keys) of a tile. Full (bits null): every query of the tile sees every
-// key; may be many blocks long; first_key is a multiple of kBlockKeys. Partial: inside one block,
-// first_key is a multiple of 8 and bit i of bits[key - first_key] says that query i sees the key.
+// Keys [first_key, first_key + n_keys) of a tile. Full (bits null): every query of the tile sees
+// every key; may be many blocks long; first_key is a multiple of kBlockKeys. Partial: inside one
+// block, first_key is a multiple of 8 and bit i of bits[key - first_key] says that query i sees the
+// key; the first and last 8 keys hold a visible one. The words up to the next multiple of 8 keys
+// exist and are 0.
 struct TileSpan {
   std::int64_t first_key = 0;
   std::int64_t n_keys = 0;
@@ -27,8 +29,8 @@ struct TileSpan {
 };
 
 struct QueryTile {
-  std::int64_t first_query = 0;  // within the sequence
-  int n_queries = 0;             // <= kMaxTileQueries
+  std::int64_t first_query = 0;     // within the sequence
+  int n_queries = 0;                // <= kMaxTileQueries
   std::span<const TileSpan> spans;  // ascending by first_key; empty: no query sees anything
 };
 
@@ -44,8 +46,11 @@ struct MaskScope {
 class TilePlan {
  public:
   TilePlan() = default;
-  // tile_queries: 1 .. kMaxTileQueries.
+  // tile_queries: 1 .. kMaxTileQueries. Throws kInvalidArgument when the mask does not fit the
+  // scope.
   TilePlan(const Mask& mask, const MaskScope& scope, int tile_queries);
+  TilePlan(TilePlan&&) noexcept = default;
+  TilePlan& operator=(TilePlan&&) noexcept = default;
 
   const MaskScope& scope() const { return scope_; }
   std::span<const QueryTile> tiles() const { return tiles_; }
@@ -56,6 +61,7 @@ class TilePlan {
   std::int64_t visible_pairs() const { return visible_pairs_; }
 
  private:
+  class Builder;
   MaskScope scope_;
   std::vector<QueryTile> tiles_;
   std::vector<TileSpan> spans_;

@@ -1,1 +1,0 @@
-#include "raptly/mask.h"

@@ -1,0 +1,77 @@
+// A rule: one leaf or inner node of a mask tree.
+//
+// A rule answers whole rectangles of (query, key) pairs as empty, full or partial in O(1) or O(log
+// n), so planning asks tiles, never pairs. To add a rule: one file with a class of this interface
+// and a parse_NAME function, and one line in rule_table.h.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "mask/tile_plan.h"
+
+namespace raptly::mask_detail {
+
+enum class TileAnswer : std::uint8_t { kEmpty, kPartial, kFull };
+
+// Queries [first_query, first_query + n_queries) x keys [first_key, first_key + n_keys); both
+// counts are at least 1.
+struct MaskTile {
+  std::int64_t first_query = 0;
+  std::int64_t n_queries = 0;
+  std::int64_t first_key = 0;
+  std::int64_t n_keys = 0;
+
+  std::int64_t last_query() const { return first_query + n_queries - 1; }
+  std::int64_t last_key() const { return first_key + n_keys - 1; }
+};
+
+// Bits lo .. hi-1 of a word, both clamped to 0 .. n; n <= 64.
+constexpr std::uint64_t bit_range(std::int64_t lo, std::int64_t hi, std::int64_t n) {
+  if (lo < 0) lo = 0;
+  if (hi > n) hi = n;
+  if (lo >= hi) return 0;
+  return (~std::uint64_t{0} >> (64 - (hi - lo))) << lo;
+}
+
+class Rule {
+ public:
+  virtual ~Rule() = default;
+
+  // The definition of the rule, checked against NumPy; the other answers must agree with it.
+  virtual bool sees(const MaskScope& scope, std::int64_t query, std::int64_t key) const = 0;
+
+  // kEmpty and kFull must hold for every pair of the tile; kPartial may be said whenever it is
+  // cheaper.
+  virtual TileAnswer answer(const MaskScope& scope, const MaskTile& tile) const = 0;
+
+  // words[key - tile.first_key]: bit i says that query first_query + i sees the key; bits from
+  // n_queries on are 0. n_queries <= kMaxTileQueries, n_keys <= kBlockKeys. The default asks sees()
+  // pair by pair.
+  virtual void bits(const MaskScope& scope, const MaskTile& tile,
+                    std::span<std::uint64_t> words) const;
+
+  // Parses back to an equal mask; equal masks print the same.
+  virtual std::string to_string() const = 0;
+
+  // Rules that move the queries (lengths) say where they stand; asked once, at the root, before any
+  // of the questions above. Throws kInvalidArgument when the rule does not fit the scope.
+  virtual MaskScope place(const MaskScope& scope) const { return scope; }
+  virtual bool moves_queries() const { return false; }
+
+  // The number of batch entries that the rule was written for; 0: the same for each entry, so plans
+  // may be shared.
+  virtual std::int64_t batch() const { return 0; }
+
+  // Nodes of this tree, and its longest path, itself included.
+  virtual int n_rules() const { return 1; }
+  virtual int depth() const { return 1; }
+};
+
+// Limits of a mask tree, in text or built in code: enough for any real mask, and small enough that
+// recursion over a tree is safe.
+constexpr int kMaxRules = 1024;
+constexpr int kMaxDepth = 64;
+
+}  // namespace raptly::mask_detail

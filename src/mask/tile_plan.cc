@@ -1,0 +1,177 @@
+#include "mask/tile_plan.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <string>
+#include <unordered_map>
+
+#include "mask/rule.h"
+#include "raptly/error.h"
+
+namespace raptly {
+namespace {
+
+using mask_detail::bit_range;
+using mask_detail::MaskTile;
+using mask_detail::Rule;
+using mask_detail::TileAnswer;
+
+// Far above any memory, far below the overflow of sums of positions.
+constexpr std::int64_t kMaxLength = std::int64_t{1} << 48;
+
+void check_scope(const MaskScope& scope, int tile_queries) {
+  const auto fail = [](const std::string& message) {
+    throw Error(ErrorCode::kInvalidArgument, "[mask] " + message);
+  };
+  const auto check = [&](const char* name, std::int64_t value, std::int64_t least) {
+    if (value >= least && value <= kMaxLength) return;
+    fail(std::string(name) + " is " + std::to_string(value) + ". It must be " +
+         std::to_string(least) + " .. 2^48.");
+  };
+  check("q_len", scope.q_len, 0);
+  check("kv_len", scope.kv_len, 0);
+  check("first_position", scope.first_position, -kMaxLength);
+  if (scope.batch < 0 || scope.head < 0) fail("batch and head must be 0 or more.");
+  if (tile_queries < 1 || tile_queries > kMaxTileQueries) {
+    fail("tile_queries is " + std::to_string(tile_queries) + ". It must be 1 .. " +
+         std::to_string(kMaxTileQueries) + ".");
+  }
+}
+
+std::uint64_t hash_words(std::span<const std::uint64_t> words) {
+  std::uint64_t hash = words.size();
+  for (const std::uint64_t word : words) {
+    hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
+    hash ^= hash >> 29;
+  }
+  return hash;
+}
+
+}  // namespace
+
+// Walks the key blocks of one query tile after another. A range of blocks that the rule calls
+// partial is halved until it is one block, so a tile costs O(kept * log(blocks)), not O(blocks).
+class TilePlan::Builder {
+ public:
+  Builder(TilePlan& plan, const Rule* rule, const MaskScope& placed)
+      : plan_(plan), rule_(rule), placed_(placed) {}
+
+  void build(int tile_queries) {
+    const std::int64_t q_len = plan_.scope_.q_len;
+    const std::int64_t blocks = (plan_.scope_.kv_len + kBlockKeys - 1) / kBlockKeys;
+    plan_.tiles_.reserve(static_cast<std::size_t>((q_len + tile_queries - 1) / tile_queries));
+    for (std::int64_t q = 0; q < q_len; q += tile_queries) {
+      const int n = static_cast<int>(std::min<std::int64_t>(tile_queries, q_len - q));
+      tile_ = {q, n, 0, 0};
+      first_span_ = plan_.spans_.size();
+      if (blocks > 0) walk(0, blocks);
+      plan_.tiles_.push_back({q, n, {}});
+      ends_.push_back(plan_.spans_.size());
+    }
+    const std::int64_t n_tiles = static_cast<std::int64_t>(plan_.tiles_.size());
+    plan_.n_empty_ = n_tiles * blocks - plan_.n_full_ - plan_.n_partial_;
+    link();
+  }
+
+ private:
+  void walk(std::int64_t begin, std::int64_t end) {
+    tile_.first_key = begin * kBlockKeys;
+    tile_.n_keys = std::min(end * kBlockKeys, plan_.scope_.kv_len) - tile_.first_key;
+    const TileAnswer answer = rule_ ? rule_->answer(placed_, tile_) : TileAnswer::kFull;
+    if (answer == TileAnswer::kFull) {
+      add_full(end - begin);
+    } else if (answer == TileAnswer::kPartial) {
+      if (end - begin == 1) {
+        add_partial();
+      } else {
+        const std::int64_t middle = begin + (end - begin) / 2;
+        walk(begin, middle);
+        walk(middle, end);
+      }
+    }
+  }
+
+  void add_full(std::int64_t blocks) {
+    plan_.n_full_ += blocks;
+    plan_.visible_pairs_ += tile_.n_queries * tile_.n_keys;
+    auto& spans = plan_.spans_;
+    if (spans.size() > first_span_ && word_of_.back() == kFull &&
+        spans.back().first_key + spans.back().n_keys == tile_.first_key) {
+      spans.back().n_keys += tile_.n_keys;
+      return;
+    }
+    spans.push_back({tile_.first_key, tile_.n_keys, nullptr});
+    word_of_.push_back(kFull);
+  }
+
+  void add_partial() {
+    std::array<std::uint64_t, kBlockKeys> words;  // NOLINT: written before it is read
+    const auto n = static_cast<std::size_t>(tile_.n_keys);
+    rule_->bits(placed_, tile_, std::span(words).first(n));
+    const std::uint64_t all = bit_range(0, tile_.n_queries, tile_.n_queries);
+    std::uint64_t both = all;
+    std::int64_t pairs = 0;
+    for (std::size_t k = 0; k < n; ++k) {
+      both &= words[k];
+      pairs += std::popcount(words[k]);
+    }
+    if (pairs == 0) return;
+    if (both == all) return add_full(1);
+    ++plan_.n_partial_;
+    plan_.visible_pairs_ += pairs;
+    std::size_t begin = 0, end = n;
+    while (words[begin] == 0) ++begin;
+    while (words[end - 1] == 0) --end;
+    begin -= begin % 8;
+    std::fill(words.begin() + static_cast<std::ptrdiff_t>(end), words.end(), 0);
+    plan_.spans_.push_back({tile_.first_key + static_cast<std::int64_t>(begin),
+                            static_cast<std::int64_t>(end - begin), nullptr});
+    word_of_.push_back(store(std::span(words).subspan(begin, (end - begin + 7) / 8 * 8)));
+  }
+
+  // Where these words are in bits_; tiles with the same words share them (a causal mask has as many
+  // different diagonal tiles as tile offsets modulo the block).
+  std::size_t store(std::span<const std::uint64_t> words) {
+    auto& bits = plan_.bits_;
+    const auto [known, is_new] = seen_.try_emplace(hash_words(words), bits.size());
+    if (!is_new && known->second + words.size() <= bits.size() &&
+        std::equal(words.begin(), words.end(),
+                   bits.begin() + static_cast<std::ptrdiff_t>(known->second))) {
+      return known->second;
+    }
+    const std::size_t offset = bits.size();
+    bits.insert(bits.end(), words.begin(), words.end());
+    return offset;
+  }
+
+  // Offsets become pointers once the vectors have stopped growing.
+  void link() {
+    for (std::size_t s = 0; s < plan_.spans_.size(); ++s) {
+      if (word_of_[s] != kFull) plan_.spans_[s].bits = plan_.bits_.data() + word_of_[s];
+    }
+    std::size_t begin = 0;
+    for (std::size_t t = 0; t < plan_.tiles_.size(); ++t) {
+      plan_.tiles_[t].spans = std::span(plan_.spans_).subspan(begin, ends_[t] - begin);
+      begin = ends_[t];
+    }
+  }
+
+  static constexpr std::size_t kFull = ~std::size_t{0};
+
+  TilePlan& plan_;
+  const Rule* rule_;
+  MaskScope placed_;
+  MaskTile tile_;
+  std::size_t first_span_ = 0;        // of the tile at hand
+  std::vector<std::size_t> word_of_;  // for each span: offset in bits_, or kFull
+  std::vector<std::size_t> ends_;     // for each tile: one past its last span
+  std::unordered_map<std::uint64_t, std::size_t> seen_;
+};
+
+TilePlan::TilePlan(const Mask& mask, const MaskScope& scope, int tile_queries) : scope_(scope) {
+  check_scope(scope, tile_queries);
+  Builder(*this, mask.rule(), mask.rule() ? mask.rule()->place(scope) : scope).build(tile_queries);
+}
+
+}  // namespace raptly
