@@ -65,7 +65,7 @@ RC_GTEST_PROP(Rule, TileAnswersHoldForEachPair, ()) {
   scope.q_len += 1;
   scope.kv_len += 1;
   const Mask mask = mask_testing::random_mask(scope);
-  RC_PRE(mask.rule() != nullptr);
+  if (mask.rule() == nullptr) return;  // "all" has no rule to ask
   const MaskPredicate sees(mask, scope);
   const MaskScope placed = mask.rule()->place(scope);
   MaskTile tile;
@@ -93,7 +93,7 @@ RC_GTEST_PROP(Rule, SingleRulesAnswerExactly, ()) {
   MaskScope scope = mask_testing::random_scope(40);
   bool has_lengths = false;
   const Mask mask = mask_testing::random_rule(scope, has_lengths);
-  RC_PRE(mask.rule() != nullptr && scope.q_len > 0 && scope.kv_len > 0);
+  if (mask.rule() == nullptr || scope.q_len == 0 || scope.kv_len == 0) return;
   const MaskTile tile{0, scope.q_len, 0, scope.kv_len};
   const MaskPredicate sees(mask, scope);
   std::int64_t n_seen = 0;

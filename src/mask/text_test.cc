@@ -130,7 +130,7 @@ TEST(MaskText, LimitsDepthAndSize) {
   for (int i = 0; i < 100000; ++i) many += " & all & causal";
   EXPECT_EQ(
       parse_error(many.substr(0, 1000001)),
-      "[mask] column 15346: the mask would have more than 1024 rules. That is the most a mask "
+      "[mask] column 15329: the mask would have more than 1024 rules. That is the most a mask "
       "may have.");
   const std::string garbage(1000000, 'x');
   EXPECT_LT(parse_error(garbage).size(), 200u);
