@@ -176,7 +176,8 @@ bool contains(Budget& budget, const Value& item, const Value& container) {
     return text->find(*item.as_text()) != std::string::npos;
   }
   if (const Dict* d = container.as_dict()) {
-    if (item.as_sequence() || item.as_dict()) {
+    const Sequence* s = item.as_sequence();
+    if (item.as_dict() || (s && s->kind == SequenceKind::kList)) {
       throw ValueError{"A " + item.type_name() + " cannot be a key of a dict."};
     }
     budget.charge(static_cast<std::int64_t>(d->entries.size() / 16));

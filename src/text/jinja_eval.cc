@@ -7,8 +7,6 @@
 namespace raptly::jinja {
 namespace {
 
-constexpr int kMaxEvalDepth = 600;
-
 // What x[begin:end:step] picks out of n items, as Python's slice.indices does.
 std::vector<std::size_t> slice_indices(const Value parts[3], std::int64_t n) {
   for (int i = 0; i < 3; ++i) {
@@ -62,16 +60,8 @@ bool compare(Budget& budget, CompareOp op, const Value& a, const Value& b) {
 
 Value Renderer::eval(const Expr& e) {
   budget_.charge(1);
-  if (depth_ >= kMaxEvalDepth) {
-    throw ValueError{"Expressions and macro calls are nested deeper than " +
-                     std::to_string(kMaxEvalDepth) + "."};
-  }
+  const Restore depth(depth_, deeper());
   line_ = e.line;
-  struct Level {
-    explicit Level(int& depth) : depth_(depth) { ++depth_; }
-    ~Level() { --depth_; }
-    int& depth_;
-  } level(depth_);
   return eval_kind(e);
 }
 
@@ -183,7 +173,7 @@ Value Renderer::eval_slice(const Expr& e) {
   }
   const Sequence* s = object.as_sequence();
   if (!s || s->kind == SequenceKind::kView || s->kind == SequenceKind::kGenerator) {
-    return Value::undefined("A " + object.type_name() + " has no slices");
+    throw ValueError{"A " + object.type_name() + " has no slices."};
   }
   std::vector<Value> out;
   for (const std::size_t i : slice_indices(parts, static_cast<std::int64_t>(s->items.size()))) {

@@ -164,6 +164,11 @@ Arguments rest_of(const Arguments& arguments, std::size_t first) {
   return rest;
 }
 
+// jinja2's select and map give nothing for what is false, be it none or 0.
+std::vector<Value> items_or_nothing(Budget& budget, const Value& input) {
+  return input.truth() ? iterate(budget, input) : std::vector<Value>();
+}
+
 // select, reject, selectattr, rejectattr: keep the items (or those whose attribute) pass a test.
 Value filter_select(Budget& budget, const Value& input, const Arguments& arguments, bool keep,
                     bool by_attribute) {
@@ -173,7 +178,7 @@ Value filter_select(Budget& budget, const Value& input, const Arguments& argumen
   const std::string test = has_test ? name_of(arguments.positional[first], "test") : "";
   const Arguments rest = has_test ? rest_of(arguments, first + 1) : Arguments{};
   std::vector<Value> out;
-  for (const Value& item : iterate(budget, input)) {
+  for (const Value& item : items_or_nothing(budget, input)) {
     budget.charge(1);
     const Value value = by_attribute ? attribute_path(budget, item, arguments.positional[0]) : item;
     if ((has_test ? apply_test(budget, test, value, rest) : value.truth()) == keep) {
@@ -188,7 +193,7 @@ Value filter_map(Budget& budget, const Value& input, const Arguments& arguments)
   std::vector<Value> out;
   if (by_attribute) {
     const auto args = bind(arguments, "map", {"attribute", "default"}, 1);
-    for (const Value& item : iterate(budget, input)) {
+    for (const Value& item : items_or_nothing(budget, input)) {
       Value value = attribute_path(budget, item, *args[0]);
       if (value.is_undefined() && args[1] && !args[1]->is_none()) value = *args[1];
       out.push_back(std::move(value));
@@ -196,7 +201,7 @@ Value filter_map(Budget& budget, const Value& input, const Arguments& arguments)
   } else {
     const std::string name = name_of(arguments.positional[0], "filter");
     const Arguments rest = rest_of(arguments, 1);
-    for (const Value& item : iterate(budget, input)) {
+    for (const Value& item : items_or_nothing(budget, input)) {
       budget.charge(1);
       out.push_back(apply_filter(budget, name, item, rest));
     }

@@ -1,4 +1,4 @@
-// Methods of str and dict.
+// Methods of str, dict and list.
 #include <algorithm>
 
 #include "text/jinja_builtins.h"
@@ -175,6 +175,12 @@ Value call_method(Budget& budget, const Value& object, std::string_view name,
   if (object.is_undefined()) throw ValueError{object.why_undefined() + "."};
   if (const Dict* d = object.as_dict(); d && is_dict_method(name)) {
     return dict_method(budget, *d, name, arguments);
+  }
+  if (const Sequence* s = object.as_sequence(); s && name == "count" && has_method(object, name)) {
+    const Value& item = *bind(arguments, name, {"value"}, 1)[0];
+    budget.charge(std::min(weight(object), weight(item) * std::ssize(s->items)) / 8);
+    return Value::integer(std::count_if(s->items.begin(), s->items.end(),
+                                        [&](const Value& v) { return equal(v, item); }));
   }
   if (const std::string* text = object.as_text(); text && !is_dict_method(name)) {
     budget.charge(weight(object));

@@ -6,27 +6,13 @@
 #include "text/jinja_lexer.h"
 
 namespace raptly::jinja {
-namespace {
-
-// Expressions, blocks and macro calls within each other. A level takes less than 1 KiB of stack
-// (4 KiB with sanitizers).
-constexpr int kMaxRunDepth = 600;
-
-// Undoes a change of scope or depth, also when an error passes.
-template <class T>
-class Restore {
- public:
-  Restore(T& place, T value) : place_(place), old_(std::exchange(place, value)) {}
-  ~Restore() { place_ = old_; }
-  Restore(const Restore&) = delete;
-  Restore& operator=(const Restore&) = delete;
-
- private:
-  T& place_;
-  T old_;
-};
-
-}  // namespace
+int Renderer::deeper() const {
+  if (depth_ == kMaxRunDepth) {
+    throw ValueError{"Expressions, blocks and macro calls are nested deeper than " +
+                     std::to_string(kMaxRunDepth) + "."};
+  }
+  return depth_ + 1;
+}
 
 void Renderer::define(std::string_view name, Value value) {
   top_.names[name] = Binding{std::move(value), nullptr};
@@ -42,11 +28,7 @@ std::string Renderer::run(const Body& body) {
 }
 
 Renderer::Flow Renderer::execute(const Body& body) {
-  const Restore depth(depth_, depth_ + 1);
-  if (depth_ > kMaxRunDepth) {
-    throw ValueError{"Blocks and macro calls are nested deeper than " +
-                     std::to_string(kMaxRunDepth) + "."};
-  }
+  const Restore depth(depth_, deeper());
   for (const Statement& s : body) {
     budget_.charge(1);
     line_ = s.line;
@@ -114,11 +96,14 @@ Renderer::Flow Renderer::execute_for(const Statement& s) {
     }
     loop.items = std::move(kept);
   }
+  bool completed = false;  // jinja2 runs the else also when every turn ended by break or continue
   for (; loop.index < loop.items.size(); ++loop.index) {
     budget_.charge(1);
-    if (execute_item(s, loop) == Flow::kBreak) return Flow::kOn;
+    const Flow flow = execute_item(s, loop);
+    completed |= flow == Flow::kOn;
+    if (flow == Flow::kBreak) break;
   }
-  if (!loop.items.empty()) return Flow::kOn;
+  if (completed) return Flow::kOn;
   Scope inner{scope_, nullptr, {}};
   const Restore enter(scope_, &inner);
   return execute(s.else_body);

@@ -32,6 +32,20 @@ struct Scope {
   std::map<std::string_view, Binding> names;
 };
 
+// Undoes a change of scope or depth, also when an error passes.
+template <class T>
+class Restore {
+ public:
+  Restore(T& place, T value) : place_(place), old_(std::exchange(place, value)) {}
+  ~Restore() { place_ = old_; }
+  Restore(const Restore&) = delete;
+  Restore& operator=(const Restore&) = delete;
+
+ private:
+  T& place_;
+  T old_;
+};
+
 class Renderer {
  public:
   explicit Renderer(std::optional<std::tm> now) : now_(now) {}
@@ -53,6 +67,10 @@ class Renderer {
   std::string capture(const Body& body, Scope& scope);
   Value call_macro(Scope& defined_in, const Statement& macro, const Arguments& arguments);
   Scope* find_name(std::string_view name);
+  // Expressions, blocks and macro calls within each other: a level takes less than 1 KiB of stack
+  // (4 KiB with sanitizers).
+  static constexpr int kMaxRunDepth = 600;
+  int deeper() const;  // depth_ + 1
 
   // jinja_eval.cc: expressions
   Value eval(const Expr& e);

@@ -5,13 +5,22 @@
 namespace raptly::jinja {
 namespace {
 
-std::int64_t remainder_of(const Value& value, std::int64_t divisor, std::string_view what) {
-  if (!value.as_integer() && !value.as_bool()) {
-    throw ValueError{"'is " + std::string(what) + "' wants an integer, not a " + value.type_name() +
-                     "."};
+// value % divisor == expected
+bool has_remainder(const Value& value, const Value& divisor, double expected,
+                   std::string_view what) {
+  if (!value.is_number() || !divisor.is_number()) {
+    throw ValueError{"'is " + std::string(what) + "' wants numbers, not a " + value.type_name() +
+                     " and a " + divisor.type_name() + "."};
   }
-  if (divisor == 0) throw ValueError{"Division by zero."};
-  return divisor == -1 ? 0 : value.to_integer() % divisor;
+  if (divisor.to_real() == 0) throw ValueError{"Division by zero."};
+  if (value.as_real() || divisor.as_real()) {
+    const double rest = std::fmod(value.to_real(), divisor.to_real());
+    return (rest < 0) != (divisor.to_real() < 0) && rest != 0 ? rest + divisor.to_real() == expected
+                                                              : rest == expected;
+  }
+  const std::int64_t d = divisor.to_integer();
+  const std::int64_t rest = d == -1 ? 0 : value.to_integer() % d;
+  return static_cast<double>(rest != 0 && (rest < 0) != (d < 0) ? rest + d : rest) == expected;
 }
 
 bool is_iterable(const Value& value) {
@@ -40,9 +49,9 @@ bool plain_test(std::string_view name, const Value& value, bool& known) {
   if (name == "boolean") return value.as_bool() != nullptr;
   if (name == "true") return value.as_bool() && *value.as_bool();
   if (name == "false") return value.as_bool() && !*value.as_bool();
-  if (name == "callable") return value.is_builtin();
-  if (name == "odd") return remainder_of(value, 2, name) != 0;
-  if (name == "even") return remainder_of(value, 2, name) == 0;
+  if (name == "callable") return value.is_builtin() || value.is_undefined();
+  if (name == "odd") return has_remainder(value, Value::integer(2), 1, name);
+  if (name == "even") return has_remainder(value, Value::integer(2), 0, name);
   known = false;
   return false;
 }
@@ -58,10 +67,7 @@ bool apply_test(Budget& budget, std::string_view name, const Value& input,
   }
   const Value& other = *bind(arguments, name, {"other"}, 1)[0];
   budget.charge(std::min(weight(input), weight(other)) / 8);
-  if (name == "divisibleby") {
-    if (!other.as_integer()) throw ValueError{"'is divisibleby' wants an integer."};
-    return remainder_of(input, *other.as_integer(), name) == 0;
-  }
+  if (name == "divisibleby") return has_remainder(input, other, 0, name);
   if (name == "eq" || name == "equalto" || name == "==") return equal(input, other);
   if (name == "ne" || name == "!=") return !equal(input, other);
   if (name == "lt" || name == "lessthan" || name == "<") return less(input, other);
