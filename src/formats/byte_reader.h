@@ -1,5 +1,5 @@
-// A cursor over the bytes of a file: every read is checked against the end and every error carries the
-// byte offset at which the file is wrong.
+// A cursor over the bytes of a file: every read is checked against the end and every error carries
+// the byte offset at which the file is wrong.
 #pragma once
 
 #include <bit>
@@ -41,7 +41,8 @@ struct FileErrors {
 
 class ByteReader {
  public:
-  ByteReader(std::span<const std::byte> bytes, FileErrors errors) : bytes_(bytes), errors_(errors) {}
+  ByteReader(std::span<const std::byte> bytes, FileErrors errors)
+      : bytes_(bytes), errors_(errors) {}
 
   const FileErrors& errors() const { return errors_; }
   std::uint64_t offset() const { return offset_; }

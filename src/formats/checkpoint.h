@@ -1,4 +1,5 @@
-// A model file, whatever its format, as metadata and named tensors. The bytes stay in the mapped file.
+// A model file, whatever its format, as metadata and named tensors. The bytes stay in the mapped
+// file.
 #pragma once
 
 #include <cstddef>
@@ -61,18 +62,19 @@ class Checkpoint {
   virtual const Metadata& metadata() const = 0;
   virtual std::span<const CheckpointTensor> tensors() const = 0;
   virtual std::size_t file_bytes() const = 0;
-  // Directory of an HF checkpoint ("" otherwise): tokenizer.json and tokenizer_config.json lie there.
+  // Directory of an HF checkpoint ("" otherwise): tokenizer.json and tokenizer_config.json lie
+  // there.
   virtual std::string directory() const = 0;
   // Gives the tensor's pages back to the system once its weights have been repacked.
   virtual void release(const CheckpointTensor& tensor) const noexcept = 0;
 
-  const CheckpointTensor* find(std::string_view name) const;      // null when absent
-  const CheckpointTensor& get(std::string_view name) const;       // kCorruptFile naming it
+  const CheckpointTensor* find(std::string_view name) const;  // null when absent
+  const CheckpointTensor& get(std::string_view name) const;   // kCorruptFile naming it
 };
 
-// Opens a .gguf file, a .safetensors file, or an HF model directory (config.json + model.safetensors or
-// a sharded index), by content, not by file name. Throws kNotFound, kIo, kCorruptFile (with the byte
-// offset), kNotSupported. Allocates no more than the file's size.
+// Opens a .gguf file, a .safetensors file, or an HF model directory (config.json +
+// model.safetensors or a sharded index), by content, not by file name. Throws kNotFound, kIo,
+// kCorruptFile (with the byte offset), kNotSupported. Allocates no more than the file's size.
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path);
 
 }  // namespace raptly

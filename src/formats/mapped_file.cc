@@ -17,9 +17,10 @@ namespace raptly {
 namespace {
 
 [[noreturn]] void fail(const std::string& path, const char* what, int error) {
-  const ErrorCode code = error == ENOENT || error == ENOTDIR ? ErrorCode::kNotFound : ErrorCode::kIo;
-  throw Error{code, "[file] " + path + ": " + what + ": " +
-                        std::generic_category().message(error) + "."};
+  const ErrorCode code =
+      error == ENOENT || error == ENOTDIR ? ErrorCode::kNotFound : ErrorCode::kIo;
+  throw Error{code,
+              "[file] " + path + ": " + what + ": " + std::generic_category().message(error) + "."};
 }
 
 // Closes the descriptor; a mapping stays valid without it.
@@ -39,7 +40,8 @@ MappedFile::MappedFile(std::string path) : path_(std::move(path)) {
   struct stat status = {};
   if (::fstat(file.fd, &status) != 0) fail(path_, "cannot be examined", errno);
   if (!S_ISREG(status.st_mode)) {
-    throw Error{ErrorCode::kIo, "[file] " + path_ + " is not a regular file. Only those can be read."};
+    throw Error{ErrorCode::kIo,
+                "[file] " + path_ + " is not a regular file. Only those can be read."};
   }
   size_ = static_cast<std::size_t>(status.st_size);
   if (size_ == 0) return;

@@ -9,8 +9,8 @@ namespace raptly {
 
 class MappedFile {
  public:
-  // Throws kNotFound, or kIo where the path is no regular file or the system refuses. The file must not
-  // shrink while it is mapped: POSIX then ends a process that reads past the new end.
+  // Throws kNotFound, or kIo where the path is no regular file or the system refuses. The file must
+  // not shrink while it is mapped: POSIX then ends a process that reads past the new end.
   explicit MappedFile(std::string path);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;
