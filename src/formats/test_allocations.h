@@ -1,0 +1,10 @@
+// Bytes that operator new has handed out in this test program so far.
+#pragma once
+
+#include <cstddef>
+
+namespace raptly {
+
+std::size_t testing_allocations();
+
+}  // namespace raptly
