@@ -1,5 +1,5 @@
-// The few vector operations that kernels are written in: f32 lanes, i32 lanes, masks, and loads that
-// widen f16 and bf16. One source for every level; every operation gives the same bits on each.
+// The few vector operations that kernels are written in: f32 lanes, i32 lanes, masks, and loads
+// that widen f16 and bf16. One source for every level; every operation gives the same bits on each.
 //
 // Use, in a file that is compiled once a target (see targets.h):
 //   RAPTLY_BEFORE_TARGET();
@@ -69,12 +69,12 @@ RAPTLY_INLINE Vf set(float x) { return hn::Set(kF, x); }
 RAPTLY_INLINE Vf zero() { return hn::Zero(kF); }
 RAPTLY_INLINE Vf load(const float* p) { return hn::LoadU(kF, p); }
 RAPTLY_INLINE Vf load(const Bf16* p) {
-  return hn::PromoteTo(
-      kF, hn::LoadU(hn::Rebind<hwy::bfloat16_t, TagF>(), reinterpret_cast<const hwy::bfloat16_t*>(p)));
+  return hn::PromoteTo(kF, hn::LoadU(hn::Rebind<hwy::bfloat16_t, TagF>(),
+                                     reinterpret_cast<const hwy::bfloat16_t*>(p)));
 }
 RAPTLY_INLINE Vf load(const F16* p) {
-  return hn::PromoteTo(
-      kF, hn::LoadU(hn::Rebind<hwy::float16_t, TagF>(), reinterpret_cast<const hwy::float16_t*>(p)));
+  return hn::PromoteTo(kF, hn::LoadU(hn::Rebind<hwy::float16_t, TagF>(),
+                                     reinterpret_cast<const hwy::float16_t*>(p)));
 }
 RAPTLY_INLINE void store(Vf v, float* p) { hn::StoreU(v, kF, p); }
 RAPTLY_INLINE Vf fma(Vf a, Vf b, Vf c) { return hn::MulAdd(a, b, c); }  // a * b + c, one rounding
@@ -107,6 +107,31 @@ RAPTLY_INLINE Vi shift_left(Vi a) {
   return hn::ShiftLeft<N>(a);
 }
 RAPTLY_INLINE float first_lane(Vf a) { return hn::GetLane(a); }
+RAPTLY_INLINE float max_lane(Vf a) { return hn::GetLane(hn::MaxOfLanes(kF, a)); }
+RAPTLY_INLINE Vi set_bits(std::uint32_t x) { return hn::Set(kI, static_cast<std::int32_t>(x)); }
+RAPTLY_INLINE Vi load_bits(const std::uint32_t* p) {
+  return hn::LoadU(kI, reinterpret_cast<const std::int32_t*>(p));
+}
+RAPTLY_INLINE Vi bit_and(Vi a, Vi b) { return hn::And(a, b); }
+RAPTLY_INLINE Vi bit_or(Vi a, Vi b) { return hn::Or(a, b); }
+RAPTLY_INLINE Mf is_zero(Vi a) { return hn::RebindMask(kF, hn::Eq(a, hn::Zero(kI))); }
+RAPTLY_INLINE Mf equal(Vi a, Vi b) { return hn::RebindMask(kF, hn::Eq(a, b)); }
+// Narrowing rounds to nearest even and keeps NaN a NaN.
+RAPTLY_INLINE void store(Vf v, F16* p) {
+  hn::StoreU(hn::DemoteTo(hn::Rebind<hwy::float16_t, TagF>(), v),
+             hn::Rebind<hwy::float16_t, TagF>(), reinterpret_cast<hwy::float16_t*>(p));
+}
+RAPTLY_INLINE void store(Vf v, Bf16* p) {
+  const hn::RebindToUnsigned<TagF> u32;
+  const hn::Rebind<std::uint16_t, TagF> u16;
+  const auto bits = hn::BitCast(u32, v);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(u32, 1u));
+  const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(u32, 0x7fffu)));
+  const auto quiet = hn::Or(bits, hn::Set(u32, 0x400000u));
+  const auto nan = hn::RebindMask(u32, hn::Ne(v, v));
+  const auto high = hn::ShiftRight<16>(hn::IfThenElse(nan, quiet, rounded));
+  hn::StoreU(hn::TruncateTo(u16, high), u16, reinterpret_cast<std::uint16_t*>(p));
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace raptly
@@ -118,13 +143,27 @@ RAPTLY_BEFORE_TARGET();
 namespace raptly {
 namespace RAPTLY_TARGET {
 
-// f(integral_constant<0>) ... f(integral_constant<N-1>): unrolled by template, which both GCC and clang
-// keep in registers; GCC 12 ignores its unroll pragma on nested loops.
+// f(integral_constant<0>) ... f(integral_constant<N-1>): unrolled by template, which both GCC and
+// clang keep in registers; GCC 12 ignores its unroll pragma on nested loops.
 template <int N, class F>
 RAPTLY_INLINE void each(F&& f) {
   [&]<int... I>(std::integer_sequence<int, I...>) RAPTLY_LAMBDA {
     (f(std::integral_constant<int, I>()), ...);
   }(std::make_integer_sequence<int, N>());
+}
+
+// The first n < kLanes values at p; the other lanes are 0.
+template <class T>
+RAPTLY_INLINE Vf load_first(const T* p, std::int64_t n) {
+  T part[kLanes] = {};
+  std::memcpy(part, p, static_cast<std::size_t>(n) * sizeof(T));
+  return load(part);
+}
+template <class T>
+RAPTLY_INLINE void store_first(Vf v, T* p, std::int64_t n) {
+  T part[kLanes];
+  store(v, part);
+  std::memcpy(p, part, static_cast<std::size_t>(n) * sizeof(T));
 }
 
 }  // namespace RAPTLY_TARGET

@@ -97,6 +97,35 @@ RAPTLY_INLINE Vi shift_left(const Vi& a) {
       [&](int i) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(a.lane[i]) << N); });
 }
 RAPTLY_INLINE float first_lane(const Vf& a) { return a.lane[0]; }
+RAPTLY_INLINE float max_lane(const Vf& a) {
+  float best = a.lane[0];
+  for (int i = 1; i < kLanes; ++i) best = a.lane[i] > best ? a.lane[i] : best;
+  return best;
+}
+RAPTLY_INLINE Vi set_bits(std::uint32_t x) {
+  return map_lanes<Vi>([&](int) { return static_cast<std::int32_t>(x); });
+}
+RAPTLY_INLINE Vi load_bits(const std::uint32_t* p) {
+  return map_lanes<Vi>([&](int i) { return static_cast<std::int32_t>(p[i]); });
+}
+RAPTLY_INLINE Vi bit_and(const Vi& a, const Vi& b) {
+  return map_lanes<Vi>([&](int i) { return a.lane[i] & b.lane[i]; });
+}
+RAPTLY_INLINE Vi bit_or(const Vi& a, const Vi& b) {
+  return map_lanes<Vi>([&](int i) { return a.lane[i] | b.lane[i]; });
+}
+RAPTLY_INLINE Mf is_zero(const Vi& a) {
+  return map_lanes<Mf>([&](int i) { return a.lane[i] == 0; });
+}
+RAPTLY_INLINE Mf equal(const Vi& a, const Vi& b) {
+  return map_lanes<Mf>([&](int i) { return a.lane[i] == b.lane[i]; });
+}
+RAPTLY_INLINE void store(const Vf& v, F16* p) {
+  for (int i = 0; i < kLanes; ++i) p[i] = to_f16(v.lane[i]);
+}
+RAPTLY_INLINE void store(const Vf& v, Bf16* p) {
+  for (int i = 0; i < kLanes; ++i) p[i] = to_bf16(v.lane[i]);
+}
 
 }  // namespace scalar
 }  // namespace raptly

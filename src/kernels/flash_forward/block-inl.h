@@ -1,0 +1,176 @@
+// One block of keys for one panel: scores, softmax, times V.
+#if defined(RAPTLY_FORWARD_BLOCK_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef RAPTLY_FORWARD_BLOCK_INL_H
+#undef RAPTLY_FORWARD_BLOCK_INL_H
+#else
+#define RAPTLY_FORWARD_BLOCK_INL_H
+#endif
+
+#include "kernels/flash_forward/panel-inl.h"
+#include "kernels/microkernel/mm-inl.h"
+#include "kernels/softmax_state/softcap-inl.h"
+#if RAPTLY_TARGET_ENABLED
+RAPTLY_BEFORE_TARGET();
+namespace raptly {
+namespace RAPTLY_TARGET {
+
+// Keys of one block, f32. bits: of a partial span, one word a key; null: all queries see all keys.
+struct KeyBlock {
+  const float* k;
+  std::int64_t k_stride;
+  const float* v;
+  std::int64_t v_stride;
+  int n;
+  const std::uint64_t* bits;
+};
+
+struct BlockContext {
+  std::int64_t head_dim, v_dim;
+  Softcap softcap;
+  float* scores;  // [kBlockKeys][kPanelLanes]
+};
+
+inline std::uint64_t all_queries(const QueryTile& tile) {
+  return tile.n_queries >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << tile.n_queries) - 1;
+}
+
+// True in the lanes whose query does not see the key.
+RAPTLY_INLINE Mf hidden_lanes(const QueryPanel& panel, int vec, std::uint64_t bits) {
+  const Vi low =
+      bit_and(load_bits(panel.bit_low + vec * kLanes), set_bits(static_cast<std::uint32_t>(bits)));
+  const Vi high = bit_and(load_bits(panel.bit_high + vec * kLanes),
+                          set_bits(static_cast<std::uint32_t>(bits >> 32)));
+  return is_zero(bit_or(low, high));
+}
+
+template <int kVecs>
+void mask_scores(const QueryPanel& panel, const KeyBlock& block, float* scores) {
+  const std::uint64_t all = all_queries(*panel.tile);
+  for (int key = 0; key < block.n; ++key) {
+    if ((block.bits[key] & all) == all) continue;
+    float* s = scores + key * kVecs * kLanes;
+    for (int j = 0; j < kVecs; ++j) {
+      const Mf hidden = hidden_lanes(panel, j, block.bits[key]);
+      store(select(hidden, set(kMinusInfinity), load(s + j * kLanes)), s + j * kLanes);
+    }
+  }
+}
+
+// Scores of a block become p; m, l and, where m moved, o follow. n is a multiple of 8.
+template <int kVecs>
+void softmax_block(QueryPanel& panel, float* scores, int n, std::int64_t v_dim) {
+  constexpr int kStride = kVecs * kLanes;
+  constexpr int kSums = kRegisters == 32 ? 8 : 4;  // partial sums held at a time
+  for (int j = 0; j < kVecs; ++j) {
+    float* s = scores + j * kLanes;
+    Vf m = load(panel.m + j * kLanes), l = load(panel.l + j * kLanes);
+    Vf best[4];
+    each<4>([&](auto i) RAPTLY_LAMBDA { best[i] = load(s + i * kStride); });
+    for (int k = 4; k < n; k += 4) {
+      each<4>([&](auto i) RAPTLY_LAMBDA { best[i] = max(load(s + (k + i) * kStride), best[i]); });
+    }
+    Vf block_max = max(max(best[0], best[1]), max(best[2], best[3]));
+    if (any(gt(abs(block_max), set(kScoreLimit)))) {
+      for (int k = 0; k < n; ++k) store(clamp_scores(load(s + k * kStride)), s + k * kStride);
+      block_max = clamp_scores(block_max);
+    }
+    const Mf rises = gt(block_max, add(m, set(kRescaleThreshold)));
+    if (any(rises)) {
+      const Vf raised = select(rises, nearest_even(block_max), m);
+      const Vf factor = pow2_integer(sub(m, raised));
+      m = raised;
+      l = mul(l, factor);
+      store(m, panel.m + j * kLanes);
+      if (panel.live) {
+        float* o = panel.o + j * kLanes;
+        for (std::int64_t c = 0; c < v_dim; ++c, o += kStride) store(mul(load(o), factor), o);
+      }
+    }
+    const Pow2Base base(m);
+    Vf part[8];
+    each<8 / kSums>([&](auto half) RAPTLY_LAMBDA {
+      Vf sum[kSums];
+      each<kSums>([&](auto i) RAPTLY_LAMBDA { sum[i] = zero(); });
+      for (int k = half * kSums; k < n; k += 8) {
+        each<kSums>([&](auto i) RAPTLY_LAMBDA {
+          const Vf p = pow2(load(s + (k + i) * kStride), base);
+          store(p, s + (k + i) * kStride);
+          sum[i] = add(sum[i], p);
+        });
+      }
+      each<kSums>([&](auto i) RAPTLY_LAMBDA { part[half * kSums + i] = sum[i]; });
+    });
+    l = add(l, sum_tree(part, [](Vf a, Vf b) RAPTLY_LAMBDA { return add(a, b); }));
+    store(l, panel.l + j * kLanes);
+  }
+}
+
+// V of a key that some query of the tile does not see holds NaN or inf: 0 * inf must not reach it.
+inline bool hidden_value_is_non_finite(const QueryPanel& panel, const KeyBlock& block,
+                                       std::int64_t v_dim) {
+  if (block.bits == nullptr) return false;
+  const std::uint64_t all = all_queries(*panel.tile);
+  for (int key = 0; key < block.n; ++key) {
+    if ((block.bits[key] & all) != all && has_non_finite(block.v + key * block.v_stride, v_dim)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+template <int kVecs>
+void add_visible_values(QueryPanel& panel, const KeyBlock& block, const float* p,
+                        std::int64_t v_dim) {
+  for (int key = 0; key < block.n; ++key) {
+    for (int j = 0; j < kVecs; ++j) {
+      const Mf hidden = hidden_lanes(panel, j, block.bits[key]);
+      const Vf weight = load(p + (key * kVecs + j) * kLanes);
+      for (std::int64_t c = 0; c < v_dim; ++c) {
+        float* o = panel.o + (c * kVecs + j) * kLanes;
+        const Vf before = load(o);
+        store(select(hidden, before, fma(set(block.v[key * block.v_stride + c]), weight, before)),
+              o);
+      }
+    }
+  }
+}
+
+template <int kVecs>
+void attend_block(const BlockContext& context, QueryPanel& panel, const KeyBlock& block) {
+  constexpr int kStride = kVecs * kLanes;
+  float* scores = context.scores;
+  const int n8 = (block.n + 7) & ~7;
+  mm_rows<kVecs, false>(block.n, Broadcasts{block.k, block.k_stride, 1},
+                        LaneRows<float>{panel.q, kStride}, Sums{scores, kStride}, context.head_dim);
+  for (int i = block.n * kVecs; i < n8 * kVecs; ++i) {
+    store(set(kMinusInfinity), scores + i * kLanes);
+  }
+  if (context.softcap.given()) {
+    for (int i = 0; i < block.n * kVecs; ++i) {
+      store(context.softcap(load(scores + i * kLanes)), scores + i * kLanes);
+    }
+  }
+  if (block.bits != nullptr) mask_scores<kVecs>(panel, block, scores);
+  softmax_block<kVecs>(panel, scores, n8, context.v_dim);
+
+  const Broadcasts v{block.v, 1, block.v_stride};
+  const LaneRows<float> p{scores, kStride};
+  const Sums o{panel.o, kStride};
+  if (hidden_value_is_non_finite(panel, block, context.v_dim)) {
+    if (!panel.live) {
+      std::memset(panel.o, 0, static_cast<std::size_t>(context.v_dim * kStride) * sizeof(float));
+    }
+    add_visible_values<kVecs>(panel, block, scores, context.v_dim);
+  } else if (panel.live) {
+    mm_rows<kVecs, true>(context.v_dim, v, p, o, block.n);
+  } else {
+    mm_rows<kVecs, false>(context.v_dim, v, p, o, block.n);
+  }
+  panel.live = true;
+}
+
+}  // namespace RAPTLY_TARGET
+}  // namespace raptly
+RAPTLY_AFTER_TARGET();
+#endif
+#endif

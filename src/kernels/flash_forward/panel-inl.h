@@ -1,0 +1,154 @@
+// A panel: up to kPanelLanes rows of one tile, one row a lane (lane = query * group + head).
+#if defined(RAPTLY_FORWARD_PANEL_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef RAPTLY_FORWARD_PANEL_INL_H
+#undef RAPTLY_FORWARD_PANEL_INL_H
+#else
+#define RAPTLY_FORWARD_PANEL_INL_H
+#endif
+
+#include "kernels/flash_forward/flash_forward.h"
+#include "kernels/flash_forward/rows-inl.h"
+#include "kernels/flash_forward/workspace.h"
+#include "kernels/simd/transpose-inl.h"
+#include "kernels/softmax_state/softmax_state-inl.h"
+#if RAPTLY_TARGET_ENABLED
+RAPTLY_BEFORE_TARGET();
+namespace raptly {
+namespace RAPTLY_TARGET {
+
+constexpr int kPanelVecs = 3;
+constexpr int kPanelLanes = kPanelVecs * kLanes;
+
+struct QueryPanel {
+  const QueryTile* tile;
+  int first_lane;  // within the tile
+  int lanes;       // rows; the lanes above them, up to vecs * kLanes, hold zeros
+  int vecs;
+  std::int64_t cursor;  // span of the tile at which the next block is looked for
+  bool live;            // o holds something of this split
+  bool any;             // total_o holds something
+  float* q;             // [head_dim][vecs * kLanes], times scale * log2 e
+  float* o;             // [v_dim][vecs * kLanes], of this split
+  float* total_o;       // of the splits before
+  alignas(64) float m[kPanelLanes], l[kPanelLanes], total_m[kPanelLanes], total_l[kPanelLanes];
+  // The bit of each lane's query in the low and high half of a key's bits.
+  alignas(64) std::uint32_t bit_low[kPanelLanes], bit_high[kPanelLanes];
+
+  std::int64_t stride() const { return static_cast<std::int64_t>(vecs) * kLanes; }
+};
+
+struct RowOfItem {
+  std::int64_t query;  // within the sequence
+  std::int64_t head;
+};
+inline RowOfItem row_of_lane(const FlashForwardItem& item, const QueryTile& tile, int lane) {
+  return {tile.first_query + lane / item.group, item.first_head + lane % item.group};
+}
+
+template <class T>
+void read_query(const FlashForwardItem& item, const RowOfItem& row, float* out) {
+  const T* q = static_cast<const T*>(item.q) + row.query * item.q_token_stride +
+               row.head * item.q_head_stride;
+  widen_row(q, item.q_dim_stride, item.head_dim, out);
+  const Vf scale = set(item.scale * kLog2E);
+  for (int c = 0; c < item.head_dim; c += kLanes) store(mul(load(out + c), scale), out + c);
+}
+
+// out: head_dim rounded up to kLanes, the end zero before and after.
+inline void read_scaled_query(const FlashForwardItem& item, const RowOfItem& row, float* out) {
+  switch (item.q_dtype) {
+    case DType::kF16:
+      return read_query<F16>(item, row, out);
+    case DType::kBf16:
+      return read_query<Bf16>(item, row, out);
+    default:
+      return read_query<float>(item, row, out);
+  }
+}
+
+// out and lse of a row from its final state; o [v_dim] dense.
+inline void finish_row(const FlashForwardItem& item, const RowOfItem& row, const float* o, float m,
+                       float l) {
+  const std::int64_t at = row.query * item.out_token_stride + row.head * item.out_head_stride;
+  const float factor = inverse_sum(l);
+  switch (item.out_dtype) {
+    case DType::kF16:
+      write_row(o, factor, item.v_dim, static_cast<F16*>(item.out) + at, item.out_dim_stride);
+      break;
+    case DType::kBf16:
+      write_row(o, factor, item.v_dim, static_cast<Bf16*>(item.out) + at, item.out_dim_stride);
+      break;
+    default:
+      write_row(o, factor, item.v_dim, static_cast<float*>(item.out) + at, item.out_dim_stride);
+  }
+  if (item.lse != nullptr) {
+    item.lse[row.head * item.lse_head_stride + row.query * item.lse_token_stride] =
+        log_sum_exp(m, l);
+  }
+}
+
+// rows: scratch for kLanes rows of head_dim rounded up to kLanes.
+inline void pack_panel(const FlashForwardItem& item, QueryPanel& panel, float* rows) {
+  const std::int64_t width = round_up(item.head_dim, kLanes);
+  std::memset(rows, 0, static_cast<std::size_t>(width * kLanes) * sizeof(float));
+  for (int vec = 0; vec < panel.vecs; ++vec) {
+    for (int i = 0; i < kLanes; ++i) {
+      const int lane = vec * kLanes + i;
+      float* row = rows + i * width;
+      if (lane < panel.lanes) {
+        read_scaled_query(item, row_of_lane(item, *panel.tile, panel.first_lane + lane), row);
+      } else {
+        std::memset(row, 0, static_cast<std::size_t>(width) * sizeof(float));
+      }
+      const int query = lane < panel.lanes ? (panel.first_lane + lane) / item.group : 0;
+      panel.bit_low[lane] = query < 32 ? std::uint32_t{1} << query : 0;
+      panel.bit_high[lane] = query < 32 ? 0 : std::uint32_t{1} << (query - 32);
+    }
+    transpose(RowSource<float>{rows, width}, round_up(item.head_dim, 4), panel.q + vec * kLanes,
+              panel.stride());
+  }
+}
+
+// rows: scratch for kPanelLanes rows of v_dim rounded up to kLanes.
+inline void finish_panel(const FlashForwardItem& item, const QueryPanel& panel, float* rows) {
+  const std::int64_t width = round_up(item.v_dim, kLanes);
+  const std::int64_t stride = panel.stride();
+  if (panel.any) {
+    for (std::int64_t c = 0; c < item.v_dim; c += kLanes) {
+      transpose(RowSource<float>{panel.total_o + c * stride, stride}, stride, rows + c, width);
+    }
+  }
+  for (int lane = 0; lane < panel.lanes; ++lane) {
+    float* row = rows + lane * width;
+    if (!panel.any) std::memset(row, 0, static_cast<std::size_t>(width) * sizeof(float));
+    finish_row(item, row_of_lane(item, *panel.tile, panel.first_lane + lane), row,
+               panel.any ? panel.total_m[lane] : 0.0f, panel.any ? panel.total_l[lane] : 0.0f);
+  }
+}
+
+// The split's state into the total; the first may be copied.
+template <int kVecs>
+void merge_panel(QueryPanel& panel, std::int64_t v_dim) {
+  if (!panel.any) {
+    std::memcpy(panel.total_m, panel.m, sizeof(panel.m));
+    std::memcpy(panel.total_l, panel.l, sizeof(panel.l));
+    return;
+  }
+  for (int j = 0; j < kVecs; ++j) {
+    const int at = j * kLanes;
+    const MergeFactors merge(load(panel.total_m + at), load(panel.m + at));
+    store(merge.m, panel.total_m + at);
+    store(merge(load(panel.total_l + at), load(panel.l + at)), panel.total_l + at);
+    float* total = panel.total_o + at;
+    const float* split = panel.o + at;
+    for (std::int64_t c = 0; c < v_dim; ++c, total += kVecs * kLanes, split += kVecs * kLanes) {
+      store(merge(load(total), load(split)), total);
+    }
+  }
+}
+
+}  // namespace RAPTLY_TARGET
+}  // namespace raptly
+RAPTLY_AFTER_TARGET();
+#endif
+#endif

@@ -1,0 +1,233 @@
+// The prefill driver. Splits are the outer loop, so that keys and values are staged once per split
+// for all rows of the item; inside, groups of about 192 lanes pass over a split's blocks together,
+// so that a block stays in L2 while their panels use it.
+#if defined(RAPTLY_FORWARD_PREFILL_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef RAPTLY_FORWARD_PREFILL_INL_H
+#undef RAPTLY_FORWARD_PREFILL_INL_H
+#else
+#define RAPTLY_FORWARD_PREFILL_INL_H
+#endif
+
+#include "base/floating_point_mode.h"
+#include "kernels/flash_forward/block-inl.h"
+#include "kernels/flash_forward/stage-inl.h"
+#if RAPTLY_TARGET_ENABLED
+RAPTLY_BEFORE_TARGET();
+namespace raptly {
+namespace RAPTLY_TARGET {
+
+constexpr int kPanelsTogether = 192 / kPanelLanes;
+
+struct PrefillMemory {
+  QueryPanel* panels;
+  std::int64_t max_panels;
+  float *q, *total_o;  // [max_panels][dim][kPanelLanes]
+  float* o;            // [kPanelsTogether][v_dim][kPanelLanes]
+  float* scores;
+  float* rows;
+  StageMemory stage;
+};
+
+inline PrefillMemory cut_prefill_memory(const FlashForwardSize& size, WorkspaceCutter& cutter) {
+  const std::int64_t per_tile =
+      round_up(std::int64_t{size.tile_queries} * size.group, kPanelLanes) / kPanelLanes;
+  const std::int64_t keys = std::min(kSplitKeys, round_up(size.kv_len, kBlockKeys));
+  const std::int64_t d = round_up(size.head_dim, kLanes), dv = round_up(size.v_dim, kLanes);
+  PrefillMemory memory;
+  memory.max_panels = per_tile * size.max_tiles;
+  memory.panels = cutter.take<QueryPanel>(memory.max_panels);
+  memory.q = cutter.take<float>(memory.max_panels * kPanelLanes * d);
+  memory.total_o = cutter.take<float>(memory.max_panels * kPanelLanes * dv);
+  memory.o = cutter.take<float>(kPanelsTogether * kPanelLanes * dv);
+  memory.scores = cutter.take<float>(kBlockKeys * kPanelLanes);
+  memory.rows = cutter.take<float>(kPanelLanes * std::max(d, dv));
+  memory.stage.k = cutter.take<float>(keys * stage_stride(size.head_dim));
+  memory.stage.v = cutter.take<float>(keys * stage_stride(size.v_dim));
+  return memory;
+}
+
+std::size_t prefill_workspace_bytes(const FlashForwardSize& size) {
+  WorkspaceCutter cutter(nullptr);
+  cut_prefill_memory(size, cutter);
+  return cutter.used();
+}
+
+inline FlashForwardSize size_of_item(const FlashForwardItem& item) {
+  FlashForwardSize size;
+  size.max_tiles = static_cast<std::int64_t>(item.tiles.size());
+  for (const QueryTile& tile : item.tiles) {
+    size.tile_queries = std::max(size.tile_queries, tile.n_queries);
+  }
+  size.group = item.group;
+  size.kv_len = item.kv->length;
+  size.head_dim = item.head_dim;
+  size.v_dim = item.v_dim;
+  return size;
+}
+
+// Returns the number of panels.
+inline std::int64_t make_panels(const FlashForwardItem& item, const PrefillMemory& memory) {
+  const std::int64_t d = round_up(item.head_dim, kLanes), dv = round_up(item.v_dim, kLanes);
+  std::int64_t n = 0;
+  for (const QueryTile& tile : item.tiles) {
+    const int lanes = tile.n_queries * item.group;
+    for (int first = 0; first < lanes; first += kPanelLanes, ++n) {
+      QueryPanel& panel = memory.panels[n];
+      panel.tile = &tile;
+      panel.first_lane = first;
+      panel.lanes = std::min(kPanelLanes, lanes - first);
+      panel.vecs = (panel.lanes + kLanes - 1) / kLanes;
+      panel.cursor = 0;
+      panel.live = panel.any = false;
+      panel.q = memory.q + n * kPanelLanes * d;
+      panel.total_o = memory.total_o + n * kPanelLanes * dv;
+      pack_panel(item, panel, memory.rows);
+    }
+  }
+  return n;
+}
+
+template <class T>
+struct SplitWork {
+  const BlockContext& context;
+  Stage<T>& stage;
+};
+
+// All spans of the panel's tile in the block at first_key.
+template <class T>
+void attend_panel(const SplitWork<T>& work, QueryPanel& panel, std::int64_t first_key) {
+  const auto spans = panel.tile->spans;
+  const std::int64_t n_spans = static_cast<std::int64_t>(spans.size());
+  const auto span_at = [&](std::int64_t i) -> const TileSpan& {
+    return spans[static_cast<std::size_t>(i)];
+  };
+  while (panel.cursor < n_spans &&
+         span_at(panel.cursor).first_key + span_at(panel.cursor).n_keys <= first_key) {
+    ++panel.cursor;
+  }
+  for (std::int64_t i = panel.cursor; i < n_spans; ++i) {
+    const TileSpan& span = span_at(i);
+    if (span.first_key >= first_key + kBlockKeys) break;
+    const std::int64_t begin = std::max(first_key, span.first_key);
+    const std::int64_t end = std::min(first_key + kBlockKeys, span.first_key + span.n_keys);
+    const StagedBlock& staged = work.stage.block(first_key);
+    const std::int64_t row = begin - first_key;
+    const KeyBlock block{staged.k + row * staged.k_stride,
+                         staged.k_stride,
+                         staged.v + row * staged.v_stride,
+                         staged.v_stride,
+                         static_cast<int>(end - begin),
+                         span.bits == nullptr ? nullptr : span.bits + (begin - span.first_key)};
+    if (panel.vecs == 3) {
+      attend_block<3>(work.context, panel, block);
+    } else if (panel.vecs == 2) {
+      attend_block<2>(work.context, panel, block);
+    } else {
+      attend_block<1>(work.context, panel, block);
+    }
+  }
+}
+
+struct KeyRange {
+  std::int64_t begin, end;
+};
+inline KeyRange keys_of(const QueryPanel* panels, std::int64_t n) {
+  KeyRange range{std::numeric_limits<std::int64_t>::max(), 0};
+  for (std::int64_t i = 0; i < n; ++i) {
+    if (panels[i].tile->spans.empty()) continue;
+    const TileSpan& last = panels[i].tile->spans.back();
+    range.begin = std::min(range.begin, panels[i].tile->spans.front().first_key);
+    range.end = std::max(range.end, last.first_key + last.n_keys);
+  }
+  return range;
+}
+
+// One split for at most kPanelsTogether panels.
+template <class T>
+void attend_split(const SplitWork<T>& work, const PrefillMemory& memory, QueryPanel* panels,
+                  std::int64_t n, std::int64_t split_begin) {
+  const std::int64_t dv = round_up(work.context.v_dim, kLanes);
+  const KeyRange range = keys_of(panels, n);
+  const std::int64_t begin = std::max(split_begin, range.begin / kBlockKeys * kBlockKeys);
+  const std::int64_t end = std::min(split_begin + kSplitKeys, range.end);
+  if (begin >= end) return;
+  for (std::int64_t i = 0; i < n; ++i) {
+    QueryPanel& panel = panels[i];
+    panel.live = false;
+    panel.o = panel.any ? memory.o + i * kPanelLanes * dv : panel.total_o;
+    for (int lane = 0; lane < kPanelLanes; ++lane) {
+      panel.m[lane] = -kScoreLimit;
+      panel.l[lane] = 0;
+    }
+  }
+  for (std::int64_t key = begin; key < end; key += kBlockKeys) {
+    for (std::int64_t i = 0; i < n; ++i) attend_panel(work, panels[i], key);
+  }
+  for (std::int64_t i = 0; i < n; ++i) {
+    if (!panels[i].live) continue;
+    if (panels[i].vecs == 3) {
+      merge_panel<3>(panels[i], work.context.v_dim);
+    } else if (panels[i].vecs == 2) {
+      merge_panel<2>(panels[i], work.context.v_dim);
+    } else {
+      merge_panel<1>(panels[i], work.context.v_dim);
+    }
+    panels[i].any = true;
+  }
+}
+
+template <class T>
+void prefill_of(const FlashForwardItem& item, const PrefillMemory& memory) {
+  const std::int64_t n = make_panels(item, memory);
+  const KeyRange range = keys_of(memory.panels, n);
+  const BlockContext context{item.head_dim, item.v_dim, Softcap(item.softcap), memory.scores};
+  Stage<T> stage(item, memory.stage, n >= 4);
+  const SplitWork<T> work{context, stage};
+  for (std::int64_t split = range.begin / kSplitKeys * kSplitKeys; split < range.end;
+       split += kSplitKeys) {
+    stage.start_split(split);
+    for (std::int64_t i = 0; i < n; i += kPanelsTogether) {
+      attend_split(work, memory, memory.panels + i, std::min<std::int64_t>(kPanelsTogether, n - i),
+                   split);
+    }
+  }
+  for (std::int64_t i = 0; i < n; ++i) finish_panel(item, memory.panels[i], memory.rows);
+}
+
+void flash_prefill(const FlashForwardItem& item, std::byte* workspace) noexcept {
+  const FloatingPointMode mode;
+  WorkspaceCutter cutter(workspace);
+  const PrefillMemory memory = cut_prefill_memory(size_of_item(item), cutter);
+  switch (item.kv->dtype) {
+    case DType::kF16:
+      return prefill_of<F16>(item, memory);
+    case DType::kBf16:
+      return prefill_of<Bf16>(item, memory);
+    default:
+      return prefill_of<float>(item, memory);
+  }
+}
+
+int prefill_tile_queries(int group) {
+  // The fewest queries that leave at most one lane in sixteen of the panels empty; if none, the
+  // best.
+  int best = 1;
+  double best_fill = 0;
+  for (int queries = 1; queries <= kMaxTileQueries; ++queries) {
+    const std::int64_t lanes = std::int64_t{queries} * group;
+    const double fill =
+        static_cast<double>(lanes) / static_cast<double>(round_up(lanes, kPanelLanes));
+    if (fill > best_fill + 1e-9) {
+      best = queries;
+      best_fill = fill;
+    }
+    if (best_fill >= 15.0 / 16.0) break;
+  }
+  return best;
+}
+
+}  // namespace RAPTLY_TARGET
+}  // namespace raptly
+RAPTLY_AFTER_TARGET();
+#endif
+#endif

@@ -1,0 +1,114 @@
+#include "kernels/flash_forward/reference.h"
+
+#include <cmath>
+#include <limits>
+
+
+namespace raptly {
+namespace {
+
+constexpr int kMaxDim = 1024;
+
+double element(const void* data, DType dtype, std::int64_t at) {
+  switch (dtype) {
+    case DType::kF16: return to_float(static_cast<const F16*>(data)[at]);
+    case DType::kBf16: return to_float(static_cast<const Bf16*>(data)[at]);
+    case DType::kF64: return static_cast<const double*>(data)[at];
+    default: return static_cast<const float*>(data)[at];
+  }
+}
+
+void set_element(void* data, DType dtype, std::int64_t at, double value) {
+  switch (dtype) {
+    case DType::kF16: static_cast<F16*>(data)[at] = to_f16(static_cast<float>(value)); break;
+    case DType::kBf16: static_cast<Bf16*>(data)[at] = to_bf16(static_cast<float>(value)); break;
+    case DType::kF64: static_cast<double*>(data)[at] = value; break;
+    default: static_cast<float*>(data)[at] = static_cast<float>(value);
+  }
+}
+
+class Row {
+ public:
+  Row(const FlashForwardItem& item, std::int64_t query, std::int64_t head)
+      : item_(item), query_(query), head_(head) {
+    for (int c = 0; c < item.head_dim; ++c) {
+      q_[c] = element(item.q, item.q_dtype,
+                      query * item.q_token_stride + head * item.q_head_stride +
+                          c * item.q_dim_stride);
+    }
+  }
+
+  double score(const KvRun& run, std::int64_t i) const {
+    const KvView& kv = *item_.kv;
+    const std::int64_t at = i * kv.k_token_stride + item_.kv_head * kv.k_head_stride;
+    double dot = 0;
+    for (int c = 0; c < item_.head_dim; ++c) {
+      dot += q_[c] * element(run.k, kv.dtype, at + c * kv.k_dim_stride);
+    }
+    const double s = dot * static_cast<double>(item_.scale);
+    const double cap = static_cast<double>(item_.softcap);
+    return cap > 0 ? cap * std::tanh(s / cap) : s;
+  }
+
+  void add(const KvRun& run, std::int64_t i, double weight) {
+    const KvView& kv = *item_.kv;
+    const std::int64_t at = i * kv.v_token_stride + item_.kv_head * kv.v_head_stride;
+    for (int c = 0; c < item_.v_dim; ++c) {
+      o_[c] += weight * element(run.v, kv.dtype, at + c * kv.v_dim_stride);
+    }
+  }
+
+  void write(double sum, double lse) {
+    for (int c = 0; c < item_.v_dim; ++c) {
+      set_element(item_.out, item_.out_dtype,
+                  query_ * item_.out_token_stride + head_ * item_.out_head_stride +
+                      c * item_.out_dim_stride,
+                  sum == 0 ? 0.0 : o_[c] / sum);
+    }
+    if (item_.lse != nullptr) {
+      item_.lse[head_ * item_.lse_head_stride + query_ * item_.lse_token_stride] =
+          static_cast<float>(lse);
+    }
+  }
+
+ private:
+  const FlashForwardItem& item_;
+  std::int64_t query_, head_;
+  double q_[kMaxDim] = {};
+  double o_[kMaxDim] = {};
+};
+
+// f(run, index in the run) for each key that the query sees.
+template <class Sees, class F>
+void each_visible(const KvView& kv, std::int64_t query, const Sees& sees, F&& f) {
+  for (const KvRun& run : kv.runs) {
+    for (std::int64_t i = 0; i < run.n; ++i) {
+      if (sees(query, run.first_ordinal + i)) f(run, i);
+    }
+  }
+}
+
+}  // namespace
+
+// The scores are computed twice rather than kept: no memory that grows with kv_len.
+void flash_forward_reference(const FlashForwardItem& item, QueryRange queries,
+                             const std::function<bool(std::int64_t, std::int64_t)>& sees) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  for (std::int64_t query = queries.begin; query < queries.end; ++query) {
+    for (int g = 0; g < item.group; ++g) {
+      Row row(item, query, item.first_head + g);
+      double max = -kInfinity, sum = 0;
+      each_visible(*item.kv, query, sees, [&](const KvRun& run, std::int64_t i) {
+        max = std::fmax(max, row.score(run, i));
+      });
+      each_visible(*item.kv, query, sees, [&](const KvRun& run, std::int64_t i) {
+        const double weight = std::exp(row.score(run, i) - max);
+        sum += weight;
+        row.add(run, i, weight);
+      });
+      row.write(sum, sum == 0 ? -kInfinity : max + std::log(sum));
+    }
+  }
+}
+
+}  // namespace raptly
