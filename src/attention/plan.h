@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "base/aligned.h"
 #include "raptly/attention.h"
 #include "tensor/kv_view.h"
 
@@ -30,7 +31,8 @@ struct SequenceGeometry {
   std::int64_t first_position = 0;  // position of query 0; usually kv_len - q_len
 };
 
-// Where the numbers of one sequence are at run time. Strides in elements, the same for all sequences.
+// Where the numbers of one sequence are at run time. Strides in elements, the same for all
+// sequences.
 struct SequenceTensors {
   const void* q = nullptr;  // [q_len, n_heads, head_dim]
   void* out = nullptr;      // [q_len, n_heads, v_dim]
@@ -46,28 +48,41 @@ struct RowStrides {
 // What was planned; explain() prints it. The invariance tests assert through it that different
 // kernels, splits and thread counts really ran.
 struct PlanReport {
-  std::string kernel;             // "prefill f32 avx512", "decode bf16 avx2", "reference f64"
-  std::string reason;             // why this one and not the other
-  std::int64_t n_items = 0;       // units of work given to the threads
-  std::int64_t n_splits = 0;      // 1024-key splits per item, at most
+  std::string kernel;         // "prefill f32 avx512", "decode bf16 avx2", "reference f64"
+  std::string reason;         // why this one and not the other
+  std::int64_t n_items = 0;   // units of work given to the threads
+  std::int64_t n_splits = 0;  // 1024-key splits per item, at most
   int threads = 0;
   std::int64_t tiles_full = 0, tiles_partial = 0, tiles_empty = 0;
-  double visible_pairs = 0;       // (query, key) pairs over all heads
-  double flops = 0;               // 2 * visible_pairs * (head_dim + v_dim)
-  double bytes = 0;               // q, k, v read once, out written once
+  double visible_pairs = 0;  // (query, key) pairs over all heads
+  double flops = 0;          // 2 * visible_pairs * (head_dim + v_dim)
+  double bytes = 0;          // q, k, v read once, out written once
   std::size_t workspace_bytes = 0;
+};
+
+// Memory that plans may share, one plan at a time: it only grows, so that a plan made for each
+// generated token allocates nothing large.
+class AttentionWorkspace {
+ public:
+  std::byte* at_least(std::size_t n_bytes);  // 64-byte aligned; kOutOfMemory
+
+ private:
+  AlignedBytes bytes_;
 };
 
 class AttentionPlan {
  public:
-  // Throws Error as attention() does. sequences may differ in q_len and kv_len; an empty span is fine.
+  // Throws Error as attention() does. sequences may differ in q_len and kv_len; an empty span is
+  // fine. Sequence i is batch entry i of the mask. Without a workspace the plan owns its own.
   AttentionPlan(const AttentionShape& shape, std::span<const SequenceGeometry> sequences,
-                const AttentionOptions& options, ExecutionContext& context);
+                const AttentionOptions& options, ExecutionContext& context,
+                AttentionWorkspace* workspace = nullptr);
   ~AttentionPlan();
   AttentionPlan(AttentionPlan&&) noexcept;
   AttentionPlan& operator=(AttentionPlan&&) noexcept;
 
-  // tensors[i] belongs to sequences[i]. Uses the context and workspace of the plan: one run at a time.
+  // tensors[i] belongs to sequences[i]. Uses the context and workspace of the plan: one run at a
+  // time.
   void run(std::span<const SequenceTensors> tensors, const RowStrides& strides) noexcept;
   const PlanReport& report() const;
   std::string explain() const;

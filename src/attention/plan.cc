@@ -1,0 +1,254 @@
+#include "attention/plan.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdio>
+#include <map>
+#include <tuple>
+#include <vector>
+
+#include "attention/validate.h"
+#include "attention/work_list.h"
+#include "base/floating_point_mode.h"
+#include "base/thread_pool.h"
+#include "kernels/flash_forward/flash_forward.h"
+#include "mask/rule.h"
+
+namespace raptly {
+namespace {
+
+std::size_t round_up(std::size_t n) { return (n + 63) / 64 * 64; }
+
+}  // namespace
+
+std::byte* AttentionWorkspace::at_least(std::size_t n_bytes) {
+  if (bytes_.size() < n_bytes) {
+    bytes_ = AlignedBytes();  // the old block first: two need not fit
+    bytes_ = AlignedBytes(n_bytes);
+  }
+  return bytes_.data();
+}
+
+struct AttentionPlan::Impl {
+  AttentionShape shape;
+  int group = 1;
+  float scale = 1, softcap = 0;
+  ExecutionContext* context = nullptr;
+  std::vector<TilePlan> plans;
+  std::vector<PlannedSequence> sequences;
+  WorkList work;
+  std::vector<std::atomic<std::int64_t>> open_splits;  // of each merge, while a run is on
+
+  AttentionWorkspace own_workspace;
+  std::byte* workspace = nullptr;
+  std::size_t thread_bytes = 0;  // of the workspace, for each thread
+  std::size_t state_floats = 0;  // of one decode state
+  float* states = nullptr;
+
+  PlanReport report;
+
+  void plan_tiles(std::span<const SequenceGeometry> geometry, const Mask& mask);
+  void size_workspace(AttentionWorkspace* shared);
+  void fill_report(std::span<const SequenceGeometry> geometry);
+  FlashForwardItem item(const SequenceTensors& tensors, const RowStrides& strides,
+                        std::int64_t kv_head) const;
+  void run_decode(const DecodeWork& work_item, std::span<const SequenceTensors> tensors,
+                  const RowStrides& strides, std::byte* scratch) noexcept;
+};
+
+// One tile plan for all sequences of the same geometry, unless the mask tells batch entries apart.
+void AttentionPlan::Impl::plan_tiles(std::span<const SequenceGeometry> geometry, const Mask& mask) {
+  const bool shared = mask.rule() == nullptr || mask.rule()->batch() == 0;
+  const Isa isa = context->isa();
+  std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>, std::size_t> known;
+  std::vector<std::size_t> plan_of;
+  for (std::size_t i = 0; i < geometry.size(); ++i) {
+    const SequenceGeometry& g = geometry[i];
+    const auto entry = shared ? std::int64_t{0} : static_cast<std::int64_t>(i);
+    const auto [found, is_new] =
+        known.try_emplace(std::tuple(g.q_len, g.kv_len, g.first_position, entry), plans.size());
+    plan_of.push_back(found->second);
+    const bool decode = g.q_len * group <= kMaxDecodeRows;
+    if (is_new) {
+      const int tile_queries = decode ? kMaxDecodeRows : flash_forward_tile_queries(group, isa);
+      plans.emplace_back(mask, MaskScope{entry, 0, g.q_len, g.kv_len, g.first_position},
+                         tile_queries);
+    }
+    sequences.push_back({nullptr, decode});
+  }
+  for (std::size_t i = 0; i < sequences.size(); ++i) sequences[i].tiles = &plans[plan_of[i]];
+}
+
+void AttentionPlan::Impl::size_workspace(AttentionWorkspace* shared) {
+  FlashForwardSize size;
+  size.max_tiles = std::max<std::int64_t>(1, work.max_tiles);
+  size.tile_queries = flash_forward_tile_queries(group, context->isa());
+  size.group = group;
+  size.head_dim = static_cast<int>(shape.head_dim);
+  size.v_dim = static_cast<int>(shape.v_dim);
+  int decode_rows = 0;
+  for (const PlannedSequence& s : sequences) {
+    size.kv_len = std::max(size.kv_len, s.tiles->scope().kv_len);
+    if (s.decode) {
+      decode_rows = std::max(decode_rows, static_cast<int>(s.tiles->scope().q_len) * group);
+    }
+  }
+  std::size_t bytes = 0;
+  if (!work.prefill.empty()) bytes = flash_forward_workspace_bytes(size, context->isa());
+  if (!work.decode.empty()) {
+    bytes = std::max(bytes, flash_decode_workspace_bytes(size, context->isa()));
+    state_floats = round_up(flash_decode_state_floats(decode_rows, size.v_dim) * 4) / 4;
+  }
+  thread_bytes = round_up(bytes);
+  const std::size_t all_threads = thread_bytes * static_cast<std::size_t>(context->threads());
+  const std::size_t all_states = state_floats * 4 * static_cast<std::size_t>(work.n_states);
+  workspace = (shared ? *shared : own_workspace).at_least(all_threads + all_states);
+  states = reinterpret_cast<float*>(workspace + all_threads);
+  report.workspace_bytes = all_threads + all_states;
+  open_splits = std::vector<std::atomic<std::int64_t>>(work.merges.size());
+}
+
+void AttentionPlan::Impl::fill_report(std::span<const SequenceGeometry> geometry) {
+  const std::string suffix =
+      std::string(" ") + dtype_name(shape.kv_dtype) + " " + isa_name(context->isa());
+  const bool prefill = !work.prefill.empty(), decode = !work.decode.empty();
+  report.kernel = prefill && decode ? "prefill + decode"
+                  : decode          ? "decode"
+                  : prefill         ? "prefill"
+                                    : "none";
+  report.kernel += suffix;
+  report.reason = "decode takes sequences with q_len * group <= " + std::to_string(kMaxDecodeRows) +
+                  ", prefill the others";
+  report.n_items = work.n_items();
+  report.threads = context->threads();
+  const double kv_size = static_cast<double>(dtype_size(shape.kv_dtype));
+  for (std::size_t i = 0; i < sequences.size(); ++i) {
+    const TilePlan& tiles = *sequences[i].tiles;
+    report.tiles_full += tiles.n_full();
+    report.tiles_partial += tiles.n_partial();
+    report.tiles_empty += tiles.n_empty();
+    report.visible_pairs +=
+        static_cast<double>(tiles.visible_pairs()) * static_cast<double>(shape.n_heads);
+    const auto kv_len = static_cast<double>(geometry[i].kv_len),
+               q_len = static_cast<double>(geometry[i].q_len);
+    report.n_splits = std::max(report.n_splits, (geometry[i].kv_len + kSplitKeys - 1) / kSplitKeys);
+    report.bytes +=
+        kv_len * static_cast<double>(shape.n_kv_heads * (shape.head_dim + shape.v_dim)) * kv_size +
+        q_len * static_cast<double>(shape.n_heads) *
+            (static_cast<double>(shape.head_dim) * static_cast<double>(dtype_size(shape.q_dtype)) +
+             static_cast<double>(shape.v_dim) * static_cast<double>(dtype_size(shape.out_dtype)));
+  }
+  report.flops = 2 * report.visible_pairs * static_cast<double>(shape.head_dim + shape.v_dim);
+}
+
+FlashForwardItem AttentionPlan::Impl::item(const SequenceTensors& tensors,
+                                           const RowStrides& strides, std::int64_t kv_head) const {
+  FlashForwardItem item;
+  item.first_head = kv_head * group;
+  item.kv_head = kv_head;
+  item.group = group;
+  item.head_dim = static_cast<int>(shape.head_dim);
+  item.v_dim = static_cast<int>(shape.v_dim);
+  item.scale = scale;
+  item.softcap = softcap;
+  item.q = tensors.q;
+  item.q_dtype = shape.q_dtype;
+  item.q_token_stride = strides.q_token;
+  item.q_head_stride = strides.q_head;
+  item.q_dim_stride = strides.q_dim;
+  item.out = tensors.out;
+  item.out_dtype = shape.out_dtype;
+  item.out_token_stride = strides.out_token;
+  item.out_head_stride = strides.out_head;
+  item.out_dim_stride = strides.out_dim;
+  item.lse = tensors.lse;
+  item.lse_head_stride = strides.lse_head;
+  item.lse_token_stride = strides.lse_token;
+  item.kv = &tensors.kv;
+  return item;
+}
+
+void AttentionPlan::Impl::run_decode(const DecodeWork& part,
+                                     std::span<const SequenceTensors> tensors,
+                                     const RowStrides& strides, std::byte* scratch) noexcept {
+  const auto m = static_cast<std::size_t>(part.merge);
+  const DecodeMerge& merge = work.merges[m];
+  const auto s = static_cast<std::size_t>(merge.sequence);
+  FlashForwardItem row = item(tensors[s], strides, merge.kv_head);
+  row.tiles = sequences[s].tiles->tiles();
+  float* first_state = states + static_cast<std::size_t>(merge.state_begin) * state_floats;
+  for (std::int64_t split = part.split_begin; split < part.split_end; ++split) {
+    const auto index = static_cast<std::size_t>(split - merge.first_split);
+    flash_decode_split(row, split, first_state + index * state_floats, scratch, context->isa());
+  }
+  const std::int64_t done = std::max<std::int64_t>(1, part.split_end - part.split_begin);
+  if (open_splits[m].fetch_sub(done, std::memory_order_acq_rel) == done) {
+    flash_decode_merge(row, first_state, merge.n_splits, scratch, context->isa());
+  }
+}
+
+AttentionPlan::AttentionPlan(const AttentionShape& shape,
+                             std::span<const SequenceGeometry> sequences,
+                             const AttentionOptions& options, ExecutionContext& context,
+                             AttentionWorkspace* workspace) {
+  check_plan(shape, sequences, options);
+  impl_ = std::make_unique<Impl>();
+  Impl& p = *impl_;
+  p.shape = shape;
+  p.group = static_cast<int>(shape.n_kv_heads > 0 ? shape.n_heads / shape.n_kv_heads : 1);
+  p.scale = options.scale.value_or(1.0f / std::sqrt(static_cast<float>(shape.head_dim)));
+  p.softcap = options.softcap.value_or(0.0f);
+  p.context = &context;
+  p.plan_tiles(sequences, options.mask);
+  p.work = make_work_list(p.sequences, shape, context.threads());
+  p.size_workspace(workspace);
+  p.fill_report(sequences);
+}
+AttentionPlan::~AttentionPlan() = default;
+AttentionPlan::AttentionPlan(AttentionPlan&&) noexcept = default;
+AttentionPlan& AttentionPlan::operator=(AttentionPlan&&) noexcept = default;
+
+void AttentionPlan::run(std::span<const SequenceTensors> tensors,
+                        const RowStrides& strides) noexcept {
+  Impl& p = *impl_;
+  for (std::size_t m = 0; m < p.work.merges.size(); ++m) {
+    p.open_splits[m].store(std::max<std::int64_t>(1, p.work.merges[m].n_splits),
+                           std::memory_order_relaxed);
+  }
+  const auto n_prefill = static_cast<std::int64_t>(p.work.prefill.size());
+  p.context->pool().parallel_for(p.work.n_items(), [&](std::int64_t i, int worker) {
+    std::byte* scratch = p.workspace + p.thread_bytes * static_cast<std::size_t>(worker);
+    if (i >= n_prefill) {
+      p.run_decode(p.work.decode[static_cast<std::size_t>(i - n_prefill)], tensors, strides,
+                   scratch);
+      return;
+    }
+    const PrefillWork& work = p.work.prefill[static_cast<std::size_t>(i)];
+    const auto s = static_cast<std::size_t>(work.sequence);
+    FlashForwardItem item = p.item(tensors[s], strides, work.kv_head);
+    item.tiles = p.sequences[s].tiles->tiles().subspan(
+        static_cast<std::size_t>(work.tile_begin),
+        static_cast<std::size_t>(work.tile_end - work.tile_begin));
+    flash_forward(item, scratch, p.context->isa());
+  });
+}
+
+const PlanReport& AttentionPlan::report() const { return impl_->report; }
+
+std::string AttentionPlan::explain() const {
+  const PlanReport& r = impl_->report;
+  char text[640];
+  std::snprintf(
+      text, sizeof(text),
+      "kernel     %s (%s)\nwork       %lld items on %d threads, at most %lld splits of %lld keys\n"
+      "tiles      %lld full, %lld partial, %lld empty (skipped)\n"
+      "flops      %.4g, bytes %.4g, visible pairs %.4g\nworkspace  %zu bytes\n",
+      r.kernel.c_str(), r.reason.c_str(), static_cast<long long>(r.n_items), r.threads,
+      static_cast<long long>(r.n_splits), static_cast<long long>(kSplitKeys),
+      static_cast<long long>(r.tiles_full), static_cast<long long>(r.tiles_partial),
+      static_cast<long long>(r.tiles_empty), r.flops, r.bytes, r.visible_pairs, r.workspace_bytes);
+  return text;
+}
+
+}  // namespace raptly

@@ -1,0 +1,178 @@
+#include "attention/validate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "mask/rule.h"
+#include "raptly/error.h"
+
+namespace raptly {
+namespace {
+
+constexpr std::int64_t kMaxHeadDim = 1024;
+
+[[noreturn]] void fail(const std::string& message, ErrorCode code = ErrorCode::kInvalidArgument) {
+  throw Error(code, "[attention] " + message);
+}
+std::string text(std::int64_t n) { return std::to_string(n); }
+std::string text(int n) { return std::to_string(n); }
+std::string text(float x) {
+  std::string s = std::to_string(x);
+  return s.find('.') == std::string::npos ? s : s.substr(0, s.find_last_not_of('0') + 1);
+}
+
+void check_dim(const char* name, std::int64_t value) {
+  if (value < 1 || value > kMaxHeadDim) {
+    fail(std::string(name) + " is " + text(value) + ". It must be 1 to " + text(kMaxHeadDim) + ".");
+  }
+}
+
+void check_heads(std::int64_t n_heads, std::int64_t n_kv_heads) {
+  if (n_heads < 0 || n_kv_heads < 0 || (n_kv_heads == 0) != (n_heads == 0) ||
+      (n_kv_heads > 0 && n_heads % n_kv_heads != 0)) {
+    fail("q has " + text(n_heads) + " heads, k has " + text(n_kv_heads) +
+         ". The heads of q must be a multiple of those of k.");
+  }
+}
+
+void check_rank(const char* name, const TensorView& t, const char* shape, int rank) {
+  if (t.rank() != rank) {
+    fail(std::string(name) + " has shape " + t.shape().to_string() + ". It must have rank " +
+         text(rank) + ": " + shape + ".");
+  }
+}
+
+void check_equal(const char* a, std::int64_t a_size, const char* b, std::int64_t b_size) {
+  if (a_size != b_size) {
+    fail(std::string(a) + " is " + text(a_size) + ", " + b + " is " + text(b_size) +
+         ". They must be equal.");
+  }
+}
+
+// First and last byte of a view; {0, 0} when it has no elements.
+std::pair<std::uintptr_t, std::uintptr_t> extent(const TensorView& t) {
+  if (!t.given() || t.shape().numel() == 0) return {0, 0};
+  std::int64_t low = 0, high = 0;
+  for (int d = 0; d < t.rank(); ++d) {
+    const std::int64_t reach = (t.size(d) - 1) * t.stride(d);
+    (reach < 0 ? low : high) += reach;
+  }
+  const auto base = reinterpret_cast<std::uintptr_t>(t.data());
+  const auto size = static_cast<std::int64_t>(dtype_size(t.dtype()));
+  return {base + static_cast<std::uintptr_t>(low * size),
+          base + static_cast<std::uintptr_t>((high + 1) * size)};
+}
+
+void check_apart(const char* name, const TensorView& output, const char* other,
+                 const TensorView& input) {
+  const auto [a_begin, a_end] = extent(output);
+  const auto [b_begin, b_end] = extent(input);
+  if (a_begin < b_end && b_begin < a_end) {
+    fail(std::string(name) + " and " + other + " overlap in memory. They must not.");
+  }
+}
+
+void check_own_places(const char* name, const TensorView& t) {
+  for (int d = 0; d < t.rank(); ++d) {
+    if (t.stride(d) == 0 && t.size(d) > 1) {
+      fail(std::string(name) + " has stride 0 in dimension " + text(d) + " of size " +
+           text(t.size(d)) + ". Every element needs a place of its own.");
+    }
+  }
+}
+
+void check_data(const char* name, const TensorView& t) {
+  if (t.data() == nullptr && t.shape().numel() > 0) {
+    fail(std::string(name) + " has shape " + t.shape().to_string() + " and no data.");
+  }
+}
+
+void check_dtypes(const TensorView& q, const TensorView& k, const TensorView& v,
+                  const TensorView& out, const TensorView& lse) {
+  const auto mismatch = [](const std::string& message) { fail(message, ErrorCode::kTypeMismatch); };
+  const auto name = [](const TensorView& t) { return std::string(dtype_name(t.dtype())); };
+  if (k.dtype() != v.dtype()) {
+    mismatch("k is " + name(k) + ", v is " + name(v) + ". They must have the same dtype.");
+  }
+  const bool any_f64 =
+      q.dtype() == DType::kF64 || k.dtype() == DType::kF64 || out.dtype() == DType::kF64;
+  const bool all_f64 =
+      q.dtype() == DType::kF64 && k.dtype() == DType::kF64 && out.dtype() == DType::kF64;
+  if (any_f64 && !all_f64) {
+    mismatch("q is " + name(q) + ", k and v are " + name(k) + ", out is " + name(out) +
+             ". f64 must be used for all of them or none.");
+  }
+  if (out.dtype() != DType::kF32 && out.dtype() != q.dtype()) {
+    mismatch("out is " + name(out) + ", q is " + name(q) + ". out must be f32 or have q's dtype.");
+  }
+  if (lse.given() && lse.dtype() != DType::kF32)
+    mismatch("lse is " + name(lse) + ". It must be f32.");
+}
+
+}  // namespace
+
+void check_plan(const AttentionShape& shape, std::span<const SequenceGeometry> sequences,
+                const AttentionOptions& options) {
+  check_dim("head_dim", shape.head_dim);
+  check_dim("v_dim", shape.v_dim);
+  check_heads(shape.n_heads, shape.n_kv_heads);
+  if (options.scale && !std::isfinite(*options.scale)) {
+    fail("scale is " + text(*options.scale) + ". It must be a finite number.");
+  }
+  if (options.softcap && !(*options.softcap > 0 && std::isfinite(*options.softcap))) {
+    fail("softcap is " + text(*options.softcap) + ". It must be above 0; use None for no softcap.");
+  }
+  for (const SequenceGeometry& s : sequences) {
+    if (s.q_len < 0 || s.kv_len < 0) {
+      fail("a sequence has q_len " + text(s.q_len) + " and kv_len " + text(s.kv_len) +
+           ". Lengths must be 0 or more.");
+    }
+  }
+  const std::int64_t entries = options.mask.rule() ? options.mask.rule()->batch() : 0;
+  if (entries != 0 && entries != static_cast<std::int64_t>(sequences.size())) {
+    fail("the mask has lengths for " + text(entries) + " batch entries, the batch has " +
+         text(static_cast<std::int64_t>(sequences.size())) + ". They must be equal.");
+  }
+}
+
+AttentionShape check_tensors(const TensorView& q, const TensorView& k, const TensorView& v,
+                             const TensorView& out, const TensorView& lse) {
+  check_rank("q", q, "[batch, q_len, n_heads, head_dim]", 4);
+  check_rank("k", k, "[batch, kv_len, n_kv_heads, head_dim]", 4);
+  check_rank("v", v, "[batch, kv_len, n_kv_heads, v_dim]", 4);
+  check_rank("out", out, "[batch, q_len, n_heads, v_dim]", 4);
+  check_equal("batch of k", k.size(0), "batch of q", q.size(0));
+  check_equal("batch of v", v.size(0), "batch of q", q.size(0));
+  check_equal("kv_len of v", v.size(1), "kv_len of k", k.size(1));
+  check_equal("n_kv_heads of v", v.size(2), "n_kv_heads of k", k.size(2));
+  check_heads(q.size(2), k.size(2));
+  check_dim("head_dim", q.size(3));
+  check_dim("v_dim", v.size(3));
+  check_equal("head_dim of k", k.size(3), "head_dim of q", q.size(3));
+  check_equal("batch of out", out.size(0), "batch of q", q.size(0));
+  check_equal("q_len of out", out.size(1), "q_len of q", q.size(1));
+  check_equal("n_heads of out", out.size(2), "n_heads of q", q.size(2));
+  check_equal("v_dim of out", out.size(3), "v_dim of v", v.size(3));
+  if (lse.given()) {
+    check_rank("lse", lse, "[batch, n_heads, q_len]", 3);
+    check_equal("batch of lse", lse.size(0), "batch of q", q.size(0));
+    check_equal("n_heads of lse", lse.size(1), "n_heads of q", q.size(2));
+    check_equal("q_len of lse", lse.size(2), "q_len of q", q.size(1));
+  }
+  check_dtypes(q, k, v, out, lse);
+  const std::pair<const char*, const TensorView*> inputs[] = {{"q", &q}, {"k", &k}, {"v", &v}};
+  const std::pair<const char*, const TensorView*> outputs[] = {{"out", &out}, {"lse", &lse}};
+  for (const auto& [name, tensor] : inputs) check_data(name, *tensor);
+  for (const auto& [name, tensor] : outputs) {
+    check_data(name, *tensor);
+    check_own_places(name, *tensor);
+    for (const auto& [input_name, input] : inputs) check_apart(name, *tensor, input_name, *input);
+  }
+  check_apart("out", out, "lse", lse);
+  return {q.size(2), k.size(2), q.size(3), v.size(3), q.dtype(), k.dtype(), out.dtype()};
+}
+
+}  // namespace raptly
