@@ -184,7 +184,8 @@ void AttentionPlan::Impl::run_decode(const DecodeWork& part,
   }
   const std::int64_t done = std::max<std::int64_t>(1, part.split_end - part.split_begin);
   if (open_splits[m].fetch_sub(done, std::memory_order_acq_rel) == done) {
-    flash_decode_merge(row, first_state, merge.n_splits, scratch, context->isa());
+    flash_decode_merge(row, {first_state, merge.n_splits, static_cast<std::int64_t>(state_floats)},
+                       scratch, context->isa());
   }
 }
 

@@ -61,14 +61,19 @@ struct FlashForwardSize {
 std::size_t flash_forward_workspace_bytes(const FlashForwardSize& size, Isa isa);
 void flash_forward(const FlashForwardItem& item, std::byte* workspace, Isa isa) noexcept;
 
-// Decode: rows = queries * group <= kMaxDecodeRows. Each split writes its state; the merge, in
-// order of the splits, writes out and lse. A split in which no row sees a key leaves an empty
-// state.
+// Decode: the item has one tile, rows = queries * group <= kMaxDecodeRows. Each split writes its
+// state; the merge, in order of the splits, writes out and lse. A split in which no row sees a key
+// leaves an empty state.
 std::size_t flash_decode_state_floats(int rows, int v_dim);  // of one split
 std::size_t flash_decode_workspace_bytes(const FlashForwardSize& size, Isa isa);
 void flash_decode_split(const FlashForwardItem& item, std::int64_t split, float* state,
                         std::byte* workspace, Isa isa) noexcept;
-void flash_decode_merge(const FlashForwardItem& item, const float* states, std::int64_t n_splits,
+struct DecodeStates {
+  const float* first = nullptr;
+  std::int64_t n = 0;
+  std::int64_t stride = 0;  // floats from one state to the next
+};
+void flash_decode_merge(const FlashForwardItem& item, const DecodeStates& states,
                         std::byte* workspace, Isa isa) noexcept;
 
 }  // namespace raptly

@@ -30,7 +30,7 @@ struct ForwardCase {
   float scale = 0;  // 0: 1 / sqrt(head_dim)
   float softcap = 0;
   Layout layout = Layout::kTokenMajor;
-  std::int64_t page_size = 0;  // 0: one run
+  std::int64_t page_size = 0;                 // 0: one run
   std::int64_t evict_from = 0, evict_to = 0;  // ordinals in no run
   float q_amplitude = 1, k_amplitude = 1;
   std::uint64_t seed = 1;
@@ -54,9 +54,9 @@ class RandomValues {
   }
   float normal() {
     const std::uint64_t b = bits();
-    const int sum = static_cast<int>((b & 0xffff) + (b >> 16 & 0xffff) + (b >> 32 & 0xffff) +
-                                     (b >> 48)) -
-                    2 * 65535;
+    const int sum =
+        static_cast<int>((b & 0xffff) + (b >> 16 & 0xffff) + (b >> 32 & 0xffff) + (b >> 48)) -
+        2 * 65535;
     return static_cast<float>(sum) / 37837.0f;  // 65536 / sqrt(3)
   }
   std::int64_t below(std::int64_t n) {
@@ -69,21 +69,29 @@ class RandomValues {
 
 inline void put(void* data, DType dtype, std::int64_t at, float x) {
   switch (dtype) {
-    case DType::kF16: static_cast<F16*>(data)[at] = to_f16(x); break;
-    case DType::kBf16: static_cast<Bf16*>(data)[at] = to_bf16(x); break;
-    default: static_cast<float*>(data)[at] = x;
+    case DType::kF16:
+      static_cast<F16*>(data)[at] = to_f16(x);
+      break;
+    case DType::kBf16:
+      static_cast<Bf16*>(data)[at] = to_bf16(x);
+      break;
+    default:
+      static_cast<float*>(data)[at] = x;
   }
 }
 inline float get(const void* data, DType dtype, std::int64_t at) {
   switch (dtype) {
-    case DType::kF16: return to_float(static_cast<const F16*>(data)[at]);
-    case DType::kBf16: return to_float(static_cast<const Bf16*>(data)[at]);
-    default: return static_cast<const float*>(data)[at];
+    case DType::kF16:
+      return to_float(static_cast<const F16*>(data)[at]);
+    case DType::kBf16:
+      return to_float(static_cast<const Bf16*>(data)[at]);
+    default:
+      return static_cast<const float*>(data)[at];
   }
 }
 
-// A [tokens, heads, dim] array in some layout. Ends exactly at its last element, and what no element
-// uses is NaN, so that a sanitizer or the result shows a read beyond.
+// A [tokens, heads, dim] array in some layout. Ends exactly at its last element, and what no
+// element uses is NaN, so that a sanitizer or the result shows a read beyond.
 struct TestTensor {
   std::vector<std::byte> memory;
   DType dtype = DType::kF32;
@@ -145,7 +153,8 @@ class ForwardData {
 
   // The keys as runs; pages lie in reverse order in memory. Call after the last change of k and v.
   const KvView& view() {
-    const std::int64_t page = c_.page_size == 0 ? std::max<std::int64_t>(1, c_.kv_len) : c_.page_size;
+    const std::int64_t page =
+        c_.page_size == 0 ? std::max<std::int64_t>(1, c_.kv_len) : c_.page_size;
     const std::int64_t n_pages = (c_.kv_len + page - 1) / page;
     const Layout layout = c_.layout == Layout::kHeadMajor ? Layout::kTokenMajor : c_.layout;
     runs_.clear();
@@ -219,8 +228,8 @@ class ForwardData {
         return static_cast<const std::byte*>(p) +
                static_cast<std::size_t>(skipped * t.token) * dtype_size(t.dtype);
       };
-      runs_.push_back({move(run.k, tk), move(run.v, tv), nullptr, nullptr, run.n - skipped,
-                       c_.evict_to});
+      runs_.push_back(
+          {move(run.k, tk), move(run.v, tv), nullptr, nullptr, run.n - skipped, c_.evict_to});
     }
   }
 
@@ -282,8 +291,8 @@ inline Outputs run_prefill(ForwardData& data, Isa isa, int tile_queries = 0,
   return collect(data, [&](FlashForwardItem& item) {
     const auto tiles = plan.tiles();
     for (std::size_t at = 0; at < tiles.size(); at += static_cast<std::size_t>(tiles_per_item)) {
-      item.tiles = tiles.subspan(
-          at, std::min(tiles.size() - at, static_cast<std::size_t>(tiles_per_item)));
+      item.tiles =
+          tiles.subspan(at, std::min(tiles.size() - at, static_cast<std::size_t>(tiles_per_item)));
       flash_forward(item, workspace.data(), isa);
     }
   });
@@ -292,9 +301,8 @@ inline Outputs run_prefill(ForwardData& data, Isa isa, int tile_queries = 0,
 inline Outputs run_reference(ForwardData& data) {
   const ForwardCase& c = data.problem();
   const MaskPredicate sees(c.mask, c.scope());
-  return collect(data, [&](FlashForwardItem& item) {
-    flash_forward_reference(item, {0, c.q_len}, sees);
-  });
+  return collect(
+      data, [&](FlashForwardItem& item) { flash_forward_reference(item, {0, c.q_len}, sees); });
 }
 
 inline bool same_bits(float a, float b) {

@@ -12,9 +12,10 @@ struct QueryRange {
 };
 
 // For each head of the item and each query of the range, over the keys that `sees(query, key)`:
-//   s = scale q k;  softcap > 0: s = softcap tanh(s / softcap);  out = softmax(s) v;  lse = log sum e^s
-// All dtypes, f64 too; item.tiles is not read. Keys of no run are never seen. A row that sees nothing:
-// out 0, lse -inf.
+//   s = scale q k;  softcap > 0: s = softcap tanh(s / softcap);  out = softmax(s) v;  lse = log sum
+//   e^s
+// All dtypes, f64 too; item.tiles is not read. Keys of no run are never seen. A row that sees
+// nothing: out 0, lse -inf.
 void flash_forward_reference(const FlashForwardItem& item, QueryRange queries,
                              const std::function<bool(std::int64_t, std::int64_t)>& sees);
 
