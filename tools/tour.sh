@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# What raptly is, in a minute: the machine, attention against materialised softmax, a model that answers,
+# and the invariance contract. usage: tour.sh RAPTLY_PROGRAM MODEL.gguf (./dev run calls it)
+set -euo pipefail
+raptly=$1 model=$2
+title() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+
+title "1. This machine"
+"$raptly" probe
+
+title "2. Attention, causal, 4096 tokens: raptly against materialised softmax"
+"$raptly" bench attention --case causal-4k --bars
+
+title "3. SmolLM2-135M answers, on raptly's attention"
+"$raptly" chat "$model" --once "Explain in two sentences why the sky is blue." -n 80
+"$raptly" bench model "$model" -p 0 -n 32 -d 0,4096 -r 1
+
+title "4. The same bits: threads, chunks, kernels"
+"$raptly" check "$model"
+
+title "5. Next"
+cat <<TEXT
+  $raptly chat $model
+  $raptly run $model -p "Once upon a time" -n 100
+  ./dev test
+TEXT
