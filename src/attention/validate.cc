@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
 #include <string>
 #include <utility>
 
@@ -20,8 +21,9 @@ constexpr std::int64_t kMaxHeadDim = 1024;
 std::string text(std::int64_t n) { return std::to_string(n); }
 std::string text(int n) { return std::to_string(n); }
 std::string text(float x) {
-  std::string s = std::to_string(x);
-  return s.find('.') == std::string::npos ? s : s.substr(0, s.find_last_not_of('0') + 1);
+  char buffer[32];
+  std::snprintf(buffer, sizeof(buffer), "%g", static_cast<double>(x));
+  return buffer;
 }
 
 void check_dim(const char* name, std::int64_t value) {
