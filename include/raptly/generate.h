@@ -49,5 +49,10 @@ struct GenerateResult {
 GenerateResult generate(Model& model, KvCache& cache, SequenceId sequence,
                         std::span<const std::int32_t> prompt, const GenerateOptions& options,
                         ExecutionContext& context = default_context());
+// The same for a prompt as text, tokenised as the model wants it (with its BOS token if it has
+// one).
+GenerateResult generate(Model& model, KvCache& cache, SequenceId sequence, std::string_view prompt,
+                        const GenerateOptions& options,
+                        ExecutionContext& context = default_context());
 
 }  // namespace raptly

@@ -169,4 +169,10 @@ GenerateResult generate(Model& model, KvCache& cache, SequenceId sequence,
   return Generation(model, cache, sequence, options, context).run(prompt);
 }
 
+GenerateResult generate(Model& model, KvCache& cache, SequenceId sequence, std::string_view prompt,
+                        const GenerateOptions& options, ExecutionContext& context) {
+  const std::vector<TokenId> tokens = model.tokenizer().encode(prompt, SpecialTokens::kText, true);
+  return generate(model, cache, sequence, tokens, options, context);
+}
+
 }  // namespace raptly
