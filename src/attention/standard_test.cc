@@ -1,0 +1,31 @@
+#include "attention/standard.h"
+
+#include <gtest/gtest.h>
+
+#include "attention/test_problem.h"
+
+namespace raptly {
+namespace {
+
+using namespace attention_testing;
+
+TEST(StandardAttention, AgreesWithTheReference) {
+  for (const Isa isa : supported_isas()) {
+    for (const bool causal : {false, true}) {
+      for (const Sizes& s : {Sizes{1, 130, 130, 2, 1, 64, 64}, Sizes{2, 5, 301, 4, 2, 80, 80},
+                             Sizes{1, 1, 7, 1, 1, 3, 3}}) {
+        ExecutionContext context(2, isa);
+        TestProblem p(s, DType::kF32, DType::kF32, 4);
+        if (causal) p.options.mask = mask::causal();
+        p.run(context);  // for lse
+        for (std::int64_t i = 0; i < p.out.numel(); ++i) p.out.set(i, 7);
+        StandardAttention standard(s.q_len, s.kv_len, s.head_dim, context);
+        standard.run(p.q.view(), p.k.view(), p.v.view(), p.out.view(), causal);
+        check_against_reference(p, context);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace raptly

@@ -1,0 +1,91 @@
+#if defined(RAPTLY_GEMM_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef RAPTLY_GEMM_INL_H
+#undef RAPTLY_GEMM_INL_H
+#else
+#define RAPTLY_GEMM_INL_H
+#endif
+
+#include <algorithm>
+
+#include "kernels/gemm/gemm.h"
+#include "kernels/microkernel/mm-inl.h"
+#include "kernels/softmax_state/softmax_state-inl.h"
+#if RAPTLY_TARGET_ENABLED
+RAPTLY_BEFORE_TARGET();
+namespace raptly {
+namespace RAPTLY_TARGET {
+
+constexpr int kGemmVecs = 3;
+constexpr std::int64_t kGemmPanel = kGemmVecs * kLanes;
+constexpr std::int64_t kInner = 256;  // of k at a time: a slice of a panel (48 KiB) stays near
+
+std::int64_t panel_columns() { return kGemmPanel; }
+
+void pack_panel_of(const MatrixView& b, std::int64_t p, float* packed) {
+  const std::int64_t first = p * kGemmPanel, n = std::min(kGemmPanel, b.columns - first);
+  float* out = packed + p * kGemmPanel * b.rows;
+  for (std::int64_t t = 0; t < b.rows; ++t, out += kGemmPanel) {
+    const float* row = b.at + t * b.stride + first;
+    std::copy_n(row, n, out);
+    std::fill(out + n, out + kGemmPanel, 0.0f);
+  }
+}
+
+void pack_panel_transposed(const MatrixView& b, std::int64_t p, float* packed) {
+  const std::int64_t first = p * kGemmPanel, n = std::min(kGemmPanel, b.rows - first);
+  float* out = packed + p * kGemmPanel * b.columns;
+  for (std::int64_t j = 0; j < kGemmPanel; ++j) {
+    const float* row = b.at + (first + j) * b.stride;
+    for (std::int64_t t = 0; t < b.columns; ++t) out[t * kGemmPanel + j] = j < n ? row[t] : 0.0f;
+  }
+}
+
+void gemm_all(const MatrixView& a, const float* packed, const GemmOutput& c) {
+  const std::int64_t k = a.columns;
+  for (std::int64_t t = 0; t < k || t == 0; t += kInner) {
+    const std::int64_t some = std::min(kInner, k - t);
+    for (std::int64_t j = 0; j < c.n; j += kGemmPanel) {
+      const LaneRows<float> panel{packed + j * k + t * kGemmPanel, kGemmPanel};
+      const Broadcasts rows{a.at + t, a.stride, 1};
+      const Sums sums{c.at + j, c.stride};
+      if (t == 0) {
+        mm_rows<kGemmVecs, false>(a.rows, rows, panel, sums, some);
+      } else {
+        mm_rows<kGemmVecs, true>(a.rows, rows, panel, sums, some);
+      }
+    }
+  }
+}
+
+void softmax_of_row(float* x, std::int64_t visible, std::int64_t n) {
+  float highest = kMinusInfinity;
+  std::int64_t i = 0;
+  Vf best = set(kMinusInfinity);
+  for (; i + kLanes <= visible; i += kLanes) best = max(load(x + i), best);
+  highest = max_lane(best);
+  for (; i < visible; ++i) highest = std::max(highest, x[i]);
+  const Pow2Base base(nearest_even(set(highest)));
+  Vf sum = zero();
+  for (i = 0; i + kLanes <= visible; i += kLanes) {
+    const Vf p = pow2(load(x + i), base);
+    store(p, x + i);
+    sum = add(sum, p);
+  }
+  float lanes[kLanes], total = 0;
+  store(sum, lanes);
+  for (const float lane : lanes) total += lane;
+  for (; i < visible; ++i) {
+    x[i] = first_lane(pow2(set(x[i]), base));
+    total += x[i];
+  }
+  const float inverse = total > 0 ? 1.0f / total : 0.0f;
+  for (i = 0; i + kLanes <= visible; i += kLanes) store(mul(load(x + i), set(inverse)), x + i);
+  for (; i < visible; ++i) x[i] *= inverse;
+  std::fill(x + visible, x + n, 0.0f);
+}
+
+}  // namespace RAPTLY_TARGET
+}  // namespace raptly
+RAPTLY_AFTER_TARGET();
+#endif
+#endif
