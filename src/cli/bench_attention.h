@@ -1,0 +1,47 @@
+// `raptly bench attention`: named cases, each as a share of what the machine can do, measured in
+// the same process: the FMA peak before and after the case (the larger counts), the read bandwidth
+// of a buffer of the case's size. Standard attention (materialised softmax) runs beside it.
+#pragma once
+
+#include <iosfwd>
+#include <string>
+#include <vector>
+
+#include "raptly/execution.h"
+
+namespace raptly {
+
+struct BenchAttentionOptions {
+  std::string filter;        // runs the cases whose name contains it; empty: all
+  std::vector<int> threads;  // empty: 1 and all
+  bool json = false;
+  bool bars = false;     // a picture of time and memory against standard attention
+  double seconds = 1.0;  // spent on each case, at least two runs
+};
+
+struct BenchAttentionResult {
+  std::string name;
+  int threads = 1;
+  double milliseconds = 0;      // best run
+  double gflops = 0, gbps = 0;  // of the best run; visible pairs only
+  double peak_gflops = 0;       // of `threads` threads
+  double read_gbps = 0;         // decode cases
+  double ratio = 0;             // gflops / peak, or for decode roofline time / time
+  double standard_ms = 0;       // 0: not run
+  double workspace_mb = 0, standard_mb = 0;
+};
+
+std::vector<std::string> bench_attention_cases();
+std::vector<BenchAttentionResult> bench_attention(const BenchAttentionOptions& options);
+// Runs and prints; 2 when no case has the name.
+int bench_attention_command(const BenchAttentionOptions& options, std::ostream& out);
+
+// The machine: level, FMA peak and read bandwidth, for 1 and all threads.
+struct ProbeResult {
+  int threads = 1;
+  double peak_gflops = 0, read_gbps = 0;
+};
+std::vector<ProbeResult> probe_machine(double megabytes);
+int probe_command(bool json, std::ostream& out);
+
+}  // namespace raptly

@@ -1,0 +1,79 @@
+#include "cli/bench_cases.h"
+
+namespace raptly {
+namespace {
+
+std::string length_name(std::int64_t n) {
+  return n % 1024 == 0 ? std::to_string(n / 1024) + "k" : std::to_string(n);
+}
+
+void add_forward(std::vector<BenchCase>& cases) {
+  for (const std::int64_t dim : {64, 128}) {
+    const std::string d = "-d" + std::to_string(dim);
+    for (const std::int64_t n : {2048, 4096}) {
+      for (const bool head_major : {false, true}) {
+        cases.push_back({"full-" + length_name(n) + d + (head_major ? "-bhsd" : ""), 1, n, n, 16,
+                         16, dim, DType::kF32, "all", head_major});
+      }
+    }
+    cases.push_back({"full-8k" + d, 1, 8192, 8192, 4, 4, dim});
+    cases.push_back({"causal-4k" + d, 1, 4096, 4096, 16, 16, dim, DType::kF32, "causal"});
+    cases.push_back(
+        {"causal-4k" + d + "-bf16", 1, 4096, 4096, 16, 16, dim, DType::kBf16, "causal"});
+    cases.push_back({"full-4k" + d + "-bf16", 1, 4096, 4096, 8, 8, dim, DType::kBf16});
+    cases.push_back({"full-4k" + d + "-f16", 1, 4096, 4096, 8, 8, dim, DType::kF16});
+    cases.push_back({"gqa-2k" + d, 1, 2048, 2048, 32, 8, dim, DType::kF32, "causal"});
+  }
+  for (const std::int64_t dim : {80, 96, 256, 576}) {
+    cases.push_back({"odd-2k-d" + std::to_string(dim), 1, 2048, 2048, 4, 4, dim});
+  }
+  cases.push_back({"cross-512x8k-d64", 1, 512, 8192, 8, 8, 64});
+  cases.push_back(
+      {"window-16k-512-d64", 1, 16384, 16384, 4, 4, 64, DType::kF32, "causal & window(511, 0)"});
+  for (const std::int64_t n : {2, 4, 8, 15}) {
+    cases.push_back(
+        {"draft-" + std::to_string(n) + "x4k-d128", 1, n, 4096, 8, 8, 128, DType::kF32, "causal"});
+  }
+}
+
+void add_decode(std::vector<BenchCase>& cases) {
+  struct Heads {
+    const char* name;
+    std::int64_t q, kv;
+  };
+  for (const std::int64_t n : {8192, 65536}) {
+    for (const DType dtype : {DType::kF32, DType::kBf16, DType::kF16}) {
+      for (const Heads& heads : {Heads{"mha", 8, 8}, Heads{"gqa4", 32, 8}, Heads{"gqa8", 64, 8}}) {
+        cases.push_back({"decode-" + length_name(n) + "-" + heads.name + "-" + dtype_name(dtype), 1,
+                         1, n, heads.q, heads.kv, 128, dtype, "causal", true});
+      }
+    }
+  }
+}
+
+void add_small(std::vector<BenchCase>& cases) {
+  struct Batch {
+    std::int64_t batch, heads;
+  };
+  for (const std::int64_t dim : {64, 128}) {
+    for (const Batch& b : {Batch{1, 1}, Batch{1, 12}, Batch{8, 8}}) {
+      for (const std::int64_t n : {1, 2, 7, 16, 33, 64, 128, 300, 512}) {
+        cases.push_back({"small-" + std::to_string(n) + "-b" + std::to_string(b.batch) + "h" +
+                             std::to_string(b.heads) + "-d" + std::to_string(dim),
+                         b.batch, n, n, b.heads, b.heads, dim});
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<BenchCase> all_bench_cases() {
+  std::vector<BenchCase> cases;
+  add_forward(cases);
+  add_decode(cases);
+  add_small(cases);
+  return cases;
+}
+
+}  // namespace raptly

@@ -1,0 +1,23 @@
+// The named cases of `raptly bench attention`.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "raptly/dtype.h"
+
+namespace raptly {
+
+struct BenchCase {
+  std::string name;
+  std::int64_t batch = 1, q_len = 1, kv_len = 1, n_heads = 16, n_kv_heads = 16, head_dim = 64;
+  DType kv_dtype = DType::kF32;
+  const char* mask = "all";
+  bool head_major = false;  // [batch, heads, seq, dim]
+  bool decode() const { return q_len == 1 && kv_len >= 8192; }
+};
+
+std::vector<BenchCase> all_bench_cases();
+
+}  // namespace raptly
