@@ -11,9 +11,9 @@
 namespace raptly {
 
 struct AttentionOptions {
-  Mask mask;                    // default: every query sees every key
-  std::optional<float> scale;   // default 1 / sqrt(head_dim of q); any finite number
-  std::optional<float> softcap; // s -> softcap * tanh(s / softcap), before the mask; > 0
+  Mask mask;                     // default: every query sees every key
+  std::optional<float> scale;    // default 1 / sqrt(head_dim of q); any finite number
+  std::optional<float> softcap;  // s -> softcap * tanh(s / softcap), before the mask; > 0
 };
 
 // q    [batch, q_len, n_heads, head_dim]       f32, f16 or bf16; any strides
@@ -26,8 +26,9 @@ struct AttentionOptions {
 // out 0, lse -inf. The bits of a row depend on nothing but its own query, keys and values: not on
 // batch, other rows, threads, layout, or which kernel computed it (docs/numerics.md).
 // f64 tensors (all of them) run the reference path. out may not overlap q, k or v.
-// Throws Error before anything is written: kInvalidArgument (shapes, options), kTypeMismatch (dtypes).
-// Source: Dao, FlashAttention-2, arXiv:2307.08691; Milakov & Gimelshein, arXiv:1805.02867.
+// Throws Error before anything is written: kInvalidArgument (shapes, options), kTypeMismatch
+// (dtypes). Source: Dao, FlashAttention-2, arXiv:2307.08691; Milakov & Gimelshein,
+// arXiv:1805.02867.
 void attention(TensorView q, TensorView k, TensorView v, MutableTensorView out,
                const AttentionOptions& options = {}, MutableTensorView lse = {},
                ExecutionContext& context = default_context());

@@ -20,12 +20,12 @@ Isa best_isa();
 
 class ThreadPool;
 
-// Threads and level of a call. Cheap to pass, not to copy; safe to share between threads: concurrent
-// calls share the context's threads. Results do not depend on the number of threads.
+// Threads and level of a call. Cheap to pass, not to copy; safe to share between threads:
+// concurrent calls share the context's threads. Results do not depend on the number of threads.
 class ExecutionContext {
  public:
-  // threads = 0: min(affinity, cgroup quota, physical cores). Throws kInvalidArgument for a negative
-  // number or one above 1024, and for a level that this machine has not.
+  // threads = 0: min(affinity, cgroup quota, physical cores). Throws kInvalidArgument for a
+  // negative number or one above 1024, and for a level that this machine has not.
   explicit ExecutionContext(int threads = 0);
   ExecutionContext(int threads, Isa isa);
   ~ExecutionContext();

@@ -1,7 +1,7 @@
 // A mask is data: a small tree of rules that says which query sees which key.
 //
-// Query i of a sequence stands at position i + kv_len - q_len unless the call gives positions; key j
-// stands at position j (its ordinal). Rules are joined with &, print as text and parse from it:
+// Query i of a sequence stands at position i + kv_len - q_len unless the call gives positions; key
+// j stands at position j (its ordinal). Rules are joined with &, print as text and parse from it:
 //   Mask m = mask::causal() & mask::window(256, 0);      m.to_string() == "causal & window(256, 0)"
 #pragma once
 
@@ -28,7 +28,8 @@ class Mask {
   std::string to_string() const;
   const mask_detail::Rule* rule() const { return rule_.get(); }  // null: sees everything
 
-  // Throws kInvalidArgument for more than 1024 rules, two lengths(), or sides for different batches.
+  // Throws kInvalidArgument for more than 1024 rules, two lengths(), or sides for different
+  // batches.
   friend Mask operator&(const Mask& a, const Mask& b);
   // Equal masks print the same; masks that see the same pairs may still be written differently.
   friend bool operator==(const Mask& a, const Mask& b);
@@ -52,7 +53,8 @@ Mask window(std::optional<std::int64_t> left, std::optional<std::int64_t> right)
 Mask mistral(std::int64_t size);
 
 // Batch entry b has q_lens[b] queries and kv_lens[b] keys; what lies beyond is padding. Rows beyond
-// q_lens[b] see nothing. Positions count from the lengths: bottom-right means kv_lens[b] - q_lens[b].
+// q_lens[b] see nothing. Positions count from the lengths: bottom-right means kv_lens[b] -
+// q_lens[b].
 Mask lengths(std::vector<std::int64_t> q_lens, std::vector<std::int64_t> kv_lens);
 
 }  // namespace mask

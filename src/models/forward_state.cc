@@ -28,8 +28,9 @@ void ForwardState::reserve(std::int64_t n_rows, ExecutionContext& new_context) {
 
 void ForwardState::run_linear(const Linear& linear, float* y,
                               std::int64_t y_stride) const noexcept {
-  // Whole panel pairs (the kernel's tile), up to 16 items a thread: items of small matrices stay small,
-  // so that 36 panels split evenly, and one of a large matrix is long against handing it out.
+  // Whole panel pairs (the kernel's tile), up to 16 items a thread: items of small matrices stay
+  // small, so that 36 panels split evenly, and one of a large matrix is long against handing it
+  // out.
   const std::int64_t panels = linear.n_panels();
   const std::int64_t chunk = std::max<std::int64_t>(2, panels / (16 * context->threads()) / 2 * 2);
   pool().parallel_for((panels + chunk - 1) / chunk, [&](std::int64_t item, int worker) {

@@ -1,9 +1,9 @@
 // What a kernel sees of any KV cache: a list of contiguous runs of keys and values.
 //
 // The ordinal of a key counts the keys of its sequence from 0; it is never a slot, a page or a RoPE
-// position. A contiguous cache is one run, a rolling cache its sinks plus at most two, a paged cache
-// one run a page. Runs ascend by first_ordinal and do not overlap; ordinals in no run are evicted
-// keys, which nothing may see.
+// position. A contiguous cache is one run, a rolling cache its sinks plus at most two, a paged
+// cache one run a page. Runs ascend by first_ordinal and do not overlap; ordinals in no run are
+// evicted keys, which nothing may see.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@
 namespace raptly {
 
 struct KvRun {
-  const void* k = nullptr;  // [n, n_kv_heads, head_dim] through the strides of the view
-  const void* v = nullptr;  // [n, n_kv_heads, v_dim]
+  const void* k = nullptr;         // [n, n_kv_heads, head_dim] through the strides of the view
+  const void* v = nullptr;         // [n, n_kv_heads, v_dim]
   const float* k_scale = nullptr;  // for quantised caches; null otherwise
   const float* v_scale = nullptr;
   std::int64_t n = 0;

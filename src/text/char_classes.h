@@ -1,10 +1,11 @@
 // Which characters a pre-tokenizer calls letters, numbers and spaces, and texts written as classes.
 //
-// The published patterns only ask for \p{L}, \p{N}, \s and some ASCII characters. A text is therefore
-// matched as a *class string*, one byte a character: ASCII stands for itself, any other character is
-// one of the bytes below. So ids do not depend on the Unicode version of the PCRE2 that a machine has
-// (14 in Debian 12, while HF tokenizers 0.23 knows Unicode 16: 9,392 letters and numbers more), nor on
-// its \s, which has U+180E. It is as fast as PCRE2's own UTF mode (110 against 119 MB/s of prose).
+// The published patterns only ask for \p{L}, \p{N}, \s and some ASCII characters. A text is
+// therefore matched as a *class string*, one byte a character: ASCII stands for itself, any other
+// character is one of the bytes below. So ids do not depend on the Unicode version of the PCRE2
+// that a machine has (14 in Debian 12, while HF tokenizers 0.23 knows Unicode 16: 9,392 letters and
+// numbers more), nor on its \s, which has U+180E. It is as fast as PCRE2's own UTF mode (110
+// against 119 MB/s of prose).
 #pragma once
 
 #include <cstdint>

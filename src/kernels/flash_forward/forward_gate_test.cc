@@ -15,7 +15,8 @@ struct NaiveRow {
   std::vector<double> weighted_abs_v;
 };
 
-NaiveRow naive_row(const ForwardData& data, std::int64_t query, int head, const MaskPredicate& sees) {
+NaiveRow naive_row(const ForwardData& data, std::int64_t query, int head,
+                   const MaskPredicate& sees) {
   const ForwardCase& c = data.problem();
   const int kv_head = head / c.group();
   NaiveRow row;

@@ -31,7 +31,7 @@ inline float sum_of_squares(const float* x, std::int64_t n) {
 }
 
 void rms_norm_rows(const float* x, std::int64_t x_stride, const float* weight, double eps,
-                          std::int64_t rows, std::int64_t n, float* y, std::int64_t y_stride) {
+                   std::int64_t rows, std::int64_t n, float* y, std::int64_t y_stride) {
   for (std::int64_t r = 0; r < rows; ++r, x += x_stride, y += y_stride) {
     const double mean = static_cast<double>(sum_of_squares(x, n)) / static_cast<double>(n);
     const float inv = static_cast<float>(1.0 / std::sqrt(mean + eps));
