@@ -78,7 +78,12 @@ RAPTLY_INLINE Vi dot2(Vi sum, Vw w, Vw x) {
   asm("" : "+x"(out.raw));  // GCC reassociates chains of integer adds and spills every product
   return out;
 #elif defined(RAPTLY_VNNI_BUILD)
+#if defined(__clang__)  // which would split the intrinsic into multiply and add: 150 for 190 GOP/s
+  asm("vpdpwssd %2, %1, %0" : "+v"(sum.raw) : "v"(w.raw), "v"(x.raw));
+  return sum;
+#else
   return Vi{_mm512_dpwssd_epi32(sum.raw, w.raw, x.raw)};
+#endif
 #else
   Vi out{_mm512_add_epi32(sum.raw, _mm512_madd_epi16(w.raw, x.raw))};
   asm("" : "+v"(out.raw));

@@ -5,21 +5,38 @@
 #include "kernels/simd/targets.h"
 
 #include "hwy/foreach_target.h"
-#include "kernels/matmul/matmul-inl.h"
+#include "kernels/matmul/matmul_int16-inl.h"
 
 #if HWY_ONCE
-#include "kernels/simd/dispatch.h"
-
 namespace raptly {
-namespace scalar {
-extern const MatmulKernels kMatmulKernels;  // matmul_scalar.cc
-}
+
+#define RAPTLY_DECLARE(target)                                                                    \
+  namespace target {                                                                              \
+  void quantize_rows(const float* x, std::int64_t rows, std::int64_t x_stride, std::int64_t n_in, \
+                     ActivationBlock* out);                                                       \
+  void int16_panels(const PanelMatrix& w, const ActivationBlock* x, const MatmulRange& range,     \
+                    MatmulScratch& scratch);                                                      \
+  void f32_panels(const PanelMatrix& w, const float* x, std::int64_t x_stride,                    \
+                  const MatmulRange& range, MatmulScratch& scratch);                              \
+  }
+#define RAPTLY_TABLE(name, target, int16_target)    \
+  static constexpr MatmulKernels name##_kernels = { \
+      #name, &target::quantize_rows, &int16_target::int16_panels, &target::f32_panels}
+RAPTLY_DECLARE(scalar)  // matmul_scalar.cc
+RAPTLY_TABLE(scalar, scalar, scalar);
 #if defined(__x86_64__)
-namespace vnni {  // matmul_vnni.cc
-void int16_panels(const PanelMatrix& w, const ActivationBlock* x, const MatmulRange& range,
-                  MatmulScratch& scratch);
-}
+RAPTLY_DECLARE(N_AVX2)  // here and in matmul_f32.cc
+RAPTLY_DECLARE(N_AVX3)
+RAPTLY_DECLARE(vnni)  // matmul_vnni.cc: int16_panels only
+RAPTLY_TABLE(avx2, N_AVX2, N_AVX2);
+RAPTLY_TABLE(avx512, N_AVX3, N_AVX3);
+RAPTLY_TABLE(avx512_vnni, N_AVX3, vnni);
+#elif defined(__aarch64__)
+RAPTLY_DECLARE(N_NEON)
+RAPTLY_TABLE(neon, N_NEON, N_NEON);
 #endif
+#undef RAPTLY_DECLARE
+#undef RAPTLY_TABLE
 
 bool cpu_has_vnni() {
 #if defined(__x86_64__)
@@ -31,13 +48,14 @@ bool cpu_has_vnni() {
 
 const MatmulKernels& matmul_kernels(Isa isa, bool vnni) {
 #if defined(__x86_64__)
-  static constexpr MatmulKernels kVnni = {"avx512_vnni", &N_AVX3::quantize_rows,
-                                          &vnni::int16_panels, &N_AVX3::f32_panels};
   static const bool has_vnni = cpu_has_vnni();
-  if (vnni && has_vnni && isa >= Isa::kAvx512) return kVnni;
+  if (isa >= Isa::kAvx512) return vnni && has_vnni ? avx512_vnni_kernels : avx512_kernels;
+  if (isa == Isa::kAvx2) return avx2_kernels;
+#elif defined(__aarch64__)
+  if (isa == Isa::kNeon) return neon_kernels;
 #endif
-  (void)vnni;
-  return *RAPTLY_DISPATCH(isa, kMatmulKernels);
+  (void)isa, (void)vnni;
+  return scalar_kernels;
 }
 
 namespace {

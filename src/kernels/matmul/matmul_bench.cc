@@ -155,7 +155,7 @@ void add_matmuls(const MatmulKernels& kernels, WeightType type, bool int16) {
   for (const auto& [n_in, n_out] : kShapes) {
     const std::int64_t padded =
         weight_type_info(type).block_elements == 256 ? (n_in + 255) / 256 * 256 : n_in;
-    for (const std::int64_t rows : {1, 4, 16, 512}) {
+    for (const std::int64_t rows : {1, 2, 4, 6, 8, 16, 64, 512}) {
       if (n_out > 4096 && rows > 16) continue;
       const Case c{&kernels, type, padded, n_out, rows, int16};
       const std::string name = std::string(int16 ? "int16/" : "f32/") + kernels.name + "/" +

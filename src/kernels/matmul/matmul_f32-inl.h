@@ -195,8 +195,8 @@ void f32_float_type(const PanelMatrix& w, const float* x, std::int64_t x_stride,
   }
 }
 
-inline void f32_panels(const PanelMatrix& w, const float* x, std::int64_t x_stride,
-                       const MatmulRange& range, MatmulScratch& scratch) {
+void f32_panels(const PanelMatrix& w, const float* x, std::int64_t x_stride,
+                const MatmulRange& range, MatmulScratch& scratch) {
   F32Chunk& chunk = reinterpret_cast<F32Chunk&>(scratch);
   switch (w.type) {
     case WeightType::kF32:

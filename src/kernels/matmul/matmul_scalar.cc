@@ -6,7 +6,13 @@
 
 namespace raptly {
 namespace scalar {
-namespace {
+
+void quantize_rows(const float* x, std::int64_t rows, std::int64_t x_stride, std::int64_t n_in,
+                   ActivationBlock* out);
+void int16_panels(const PanelMatrix& w, const ActivationBlock* x, const MatmulRange& range,
+                  MatmulScratch& scratch);
+void f32_panels(const PanelMatrix& w, const float* x, std::int64_t x_stride,
+                const MatmulRange& range, MatmulScratch& scratch);
 
 void quantize_rows(const float* x, std::int64_t rows, std::int64_t x_stride, std::int64_t n_in,
                    ActivationBlock* out) {
@@ -38,7 +44,9 @@ void quantize_rows(const float* x, std::int64_t rows, std::int64_t x_stride, std
   }
 }
 
-// body(row of x and y, output o, panel, lane) for every value of a range.
+namespace {
+
+// body(output o, panel, lane) for every output of a range.
 template <class Body>
 void for_each_output(const PanelMatrix& w, const MatmulRange& range, Body&& body) {
   for (std::int64_t o = range.panel_begin * 16; o < range.panel_end * 16 && o < w.n_out; ++o) {
@@ -69,6 +77,8 @@ void int16_outputs(const PanelMatrix& w, const ActivationBlock* x, const MatmulR
   });
 }
 
+}  // namespace
+
 void int16_panels(const PanelMatrix& w, const ActivationBlock* x, const MatmulRange& range,
                   MatmulScratch&) {
   switch (w.type) {
@@ -94,6 +104,8 @@ void int16_panels(const PanelMatrix& w, const ActivationBlock* x, const MatmulRa
       return;
   }
 }
+
+namespace {
 
 // read(panel, first input, lane, out[32]): 32 weights of an output.
 template <class Read>
@@ -131,6 +143,8 @@ void f32_quantized(const PanelMatrix& w, const float* x, std::int64_t x_stride,
               });
 }
 
+}  // namespace
+
 void f32_panels(const PanelMatrix& w, const float* x, std::int64_t x_stride,
                 const MatmulRange& range, MatmulScratch&) {
   switch (w.type) {
@@ -158,11 +172,6 @@ void f32_panels(const PanelMatrix& w, const float* x, std::int64_t x_stride,
       return f32_quantized<WeightType::kQ6K>(w, x, x_stride, range);
   }
 }
-
-}  // namespace
-
-extern const MatmulKernels kMatmulKernels;
-const MatmulKernels kMatmulKernels = {"scalar", &quantize_rows, &int16_panels, &f32_panels};
 
 }  // namespace scalar
 }  // namespace raptly

@@ -15,7 +15,7 @@ namespace vnni {
 
 void int16_panels(const PanelMatrix& w, const ActivationBlock* x, const MatmulRange& range,
                   MatmulScratch& scratch) {
-  N_AVX3::with_vnni::int16_panels(w, x, range, scratch);
+  N_AVX3::with_vnni::int16_types(w, x, range, scratch);
 }
 
 }  // namespace vnni

@@ -104,8 +104,7 @@ void unpack_float(const std::byte* panel, std::int64_t n_in, int lane, float* ou
 
 }  // namespace
 
-PackedWeights::PackedWeights(WeightType type, std::int64_t n_out, std::int64_t n_in)
-    : type_(type), n_out_(n_out), n_in_(n_in) {
+std::size_t PackedWeights::packed_bytes(WeightType type, std::int64_t n_out, std::int64_t n_in) {
   const std::int64_t unit = std::max(32, weight_type_info(type).block_elements);
   if (n_out < 1 || n_in < 1 || n_in % unit != 0) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -116,17 +115,34 @@ PackedWeights::PackedWeights(WeightType type, std::int64_t n_out, std::int64_t n
   }
   // The largest panel has 64 bytes an input; both factors are far from overflow after this.
   constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max() / 128;
-  if (n_in > kMost || n_panels() > kMost / n_in) {
+  const std::int64_t panels = (n_out - 1) / kPanelOutputs + 1;
+  if (n_in > kMost || panels > kMost / n_in) {
     throw Error(ErrorCode::kOutOfMemory, "[matmul] weights of shape [" + std::to_string(n_out) +
                                              ", " + std::to_string(n_in) +
                                              "] need more memory than can be addressed.");
   }
+  const auto bytes = static_cast<std::size_t>(panels * panel_size(type, n_in));
+  return (bytes + 63) / 64 * 64;
+}
+
+PackedWeights::PackedWeights(WeightType type, std::int64_t n_out, std::int64_t n_in)
+    : PackedWeights(type, n_out, n_in, nullptr) {
+  owned_ = AlignedBytes(packed_bytes(type, n_out, n_in));
+  data_ = owned_.data();
+  clear_padding();
+}
+
+PackedWeights::PackedWeights(WeightType type, std::int64_t n_out, std::int64_t n_in,
+                             std::byte* memory)
+    : type_(type), n_out_(n_out), n_in_(n_in), data_(memory) {
+  packed_bytes(type, n_out, n_in);  // checks the shape
   panel_bytes_ = static_cast<std::size_t>(panel_size(type, n_in));
-  bytes_ = AlignedBytes(static_cast<std::size_t>(n_panels()) * panel_bytes_);
-  if (n_out % kPanelOutputs != 0) {
-    std::memset(bytes_.data() + static_cast<std::size_t>(n_panels() - 1) * panel_bytes_, 0,
-                panel_bytes_);
-  }
+  if (data_ != nullptr) clear_padding();
+}
+
+void PackedWeights::clear_padding() noexcept {
+  if (n_out_ % kPanelOutputs == 0) return;
+  std::memset(data_ + static_cast<std::size_t>(n_panels() - 1) * panel_bytes_, 0, panel_bytes_);
 }
 
 void PackedWeights::pack_rows(const std::byte* rows, std::int64_t first, std::int64_t n) noexcept {
@@ -134,7 +150,7 @@ void PackedWeights::pack_rows(const std::byte* rows, std::int64_t first, std::in
   const std::int64_t row_bytes = n_in_ / info.block_elements * info.block_bytes;
   const PackRow pack = packer(type_);
   for (std::int64_t o = first; o < first + n; ++o, rows += row_bytes) {
-    pack(rows, n_in_, bytes_.data() + static_cast<std::size_t>(o / kPanelOutputs) * panel_bytes_,
+    pack(rows, n_in_, data_ + static_cast<std::size_t>(o / kPanelOutputs) * panel_bytes_,
          static_cast<int>(o % kPanelOutputs));
   }
 }

@@ -35,8 +35,8 @@ RAPTLY_INLINE std::int32_t round_block(const Vf (&v)[N], float inverse, std::int
   return hn::GetLane(hn::SumOfLanes(kI, sum));  // integers: order does not matter
 }
 
-inline void quantize_rows(const float* x, std::int64_t rows, std::int64_t x_stride,
-                          std::int64_t n_in, ActivationBlock* out) {
+void quantize_rows(const float* x, std::int64_t rows, std::int64_t x_stride, std::int64_t n_in,
+                   ActivationBlock* out) {
   for (std::int64_t r = 0; r < rows; ++r, x += x_stride) {
     for (std::int64_t i = 0; i < n_in; i += 32, ++out) {
       Vf v[32 / kLanes];
