@@ -33,7 +33,8 @@ std::string from_hex(const std::string& hex) {
 }
 
 TEST(Utf8, CasesAsPythonReplaces) {
-  for (const auto& entry : goldens()["cases"]) {
+  const auto golden = goldens();
+  for (const auto& entry : golden["cases"]) {
     const auto hex = entry[0].get<std::string>();
     EXPECT_EQ(replaced(from_hex(hex)), entry[1].get<std::string>()) << hex;
   }
