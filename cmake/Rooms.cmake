@@ -101,6 +101,7 @@ function(raptly_program name)
   raptly_settings(raptly_${ARG_ROOM})
   target_link_libraries(raptly_${ARG_ROOM} PUBLIC raptly_model PkgConfig::HWY
     nlohmann_json::nlohmann_json CLI11::CLI11 spdlog::spdlog)
+  target_compile_definitions(raptly_${ARG_ROOM} PRIVATE RAPTLY_VERSION="${PROJECT_VERSION}")
   add_executable(${name} ${PROJECT_SOURCE_DIR}/src/${ARG_ROOM}/main.cc)
   raptly_settings(${name})
   target_link_libraries(${name} PRIVATE raptly_${ARG_ROOM})

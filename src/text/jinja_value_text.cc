@@ -113,12 +113,7 @@ class JsonWriter {
   }
 
   void object(const Dict& d, int level) {
-    std::vector<const std::pair<Value, Value>*> entries;
-    for (const auto& entry : d.entries) entries.push_back(&entry);
-    if (style_.sort_keys) {
-      std::stable_sort(entries.begin(), entries.end(),
-                       [](const auto* a, const auto* b) { return less(a->first, b->first); });
-    }
+    const std::vector<const std::pair<Value, Value>*> entries = ordered(d);
     out_.push_back('{');
     for (std::size_t i = 0; i < entries.size(); ++i) {
       if (i > 0) out_ += item_separator_;
@@ -130,6 +125,19 @@ class JsonWriter {
     }
     if (!entries.empty()) new_line(level);
     out_.push_back('}');
+  }
+
+  std::vector<const std::pair<Value, Value>*> ordered(const Dict& d) const {
+    std::vector<const std::pair<Value, Value>*> out;
+    for (const auto& entry : d.entries) {
+      // By insertion: nan as a key has no order, which std::sort may not be given.
+      const auto at =
+          std::upper_bound(out.begin(), out.end(), &entry, [&](const auto* a, const auto* b) {
+            return style_.sort_keys && less(a->first, b->first);
+          });
+      out.insert(at, &entry);
+    }
+    return out;
   }
 
   static std::string scalar(const Value& value) {

@@ -1,0 +1,28 @@
+// Runs the built program as a user does.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace raptly::test {
+
+struct ProgramRun {
+  int exit_code = -1;  // 128 + n: ended by signal n
+  std::string out;
+  std::string err;
+};
+
+struct ProgramInput {
+  std::string standard_input;
+  std::string output_path;               // stdout goes there instead of into `out`
+  std::vector<std::string> environment;  // "NAME=value", added
+  std::size_t close_output_after = 0;  // the reader of stdout leaves after so many bytes; 0: never
+  bool interrupt_at_first_output = false;  // SIGINT when stdout has its first byte
+};
+
+ProgramRun run_program(const std::vector<std::string>& arguments, const ProgramInput& input = {});
+
+// A tiny model (src/models/testdata).
+std::string tiny_model(const std::string& name);
+
+}  // namespace raptly::test
