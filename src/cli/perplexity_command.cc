@@ -1,9 +1,9 @@
 #include <cstdio>
 
+#include <nlohmann/json.hpp>
 #include "cli/model_options.h"
 #include "cli/program.h"
 #include "generate/perplexity.h"
-#include "nlohmann/json.hpp"
 #include "raptly/error.h"
 #include "text/tokenizer.h"
 

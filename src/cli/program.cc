@@ -42,16 +42,32 @@ int explain_parse_error(const CLI::App& app, const CLI::ParseError& error, Conso
     return kExitFine;
   }
   const auto chosen = app.get_subcommands();
+  if (chosen.empty() && !app.remaining().empty()) {
+    console.complain("there is no command '" + app.remaining().front() +
+                     "'. \"raptly --help\" lists them.");
+    return kExitWrongUse;
+  }
   const std::string command = chosen.empty() ? "" : " " + chosen.front()->get_name();
-  console.complain(std::string(error.what()) + " See \"raptly" + command + " --help\".");
+  std::string what = error.what();
+  if (!what.ends_with('.')) what += '.';
+  console.complain(what + " See \"raptly" + command + " --help\".");
   return kExitWrongUse;
 }
 
-int guarded(const Action& action, Console& console) {
+int run(const Action& action, Console& console) {
   try {
     const int code = action(console);
     console.flush();
     return code;
+  } catch (const Error&) {
+    if (!console.out()) console.flush();  // the system's reason, or that the reader is gone
+    throw;
+  }
+}
+
+int guarded(const Action& action, Console& console) {
+  try {
+    return run(action, console);
   } catch (const WrongUse& e) {
     console.complain(e.message);
     return kExitWrongUse;
@@ -93,6 +109,10 @@ int run_program(int argc, char** argv) {
   add_bench(app, action);
   add_check(app, action);
   add_probe(app, action);
+  if (argc < 2) {
+    console.say(app.help());
+    return kExitWrongUse;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
