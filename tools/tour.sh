@@ -9,7 +9,7 @@ title "1. This machine"
 "$raptly" probe
 
 title "2. Attention, causal, 4096 tokens: raptly against materialised softmax"
-"$raptly" bench attention --case causal-4k --bars
+"$raptly" bench attention --case causal-4k-d64 --bars
 
 title "3. SmolLM2-135M answers, on raptly's attention"
 "$raptly" chat "$model" --once "Explain in two sentences why the sky is blue." -n 80
