@@ -94,7 +94,7 @@ TEST(Cli, WrongUse) {
   expect_failure(run_program({"bench", "attention", "--case", "nothing-like-it"}), 2,
                  "nothing-like-it");
   expect_failure(
-      run_program({"run", kModel, "-p", "a"}, {"", "", {"RAPTLY_MAX_ISA=mmx"}, 0, false}), 2,
+      run_program({"run", kModel, "-p", "a"}, {"", "", {"RAPTLY_MAX_ISA=mmx"}, false, false}), 2,
       "mmx");
 }
 
@@ -144,8 +144,8 @@ TEST(Cli, RunIsTheSameForAnyThreadsAndSeedsDecide) {
 }
 
 TEST(Cli, APromptComesFromStandardInput) {
-  const ProgramRun run =
-      run_program({"run", kModel, "-p", "-", "-n", "2", "--json"}, {"in the\n", "", {}, 0, false});
+  const ProgramRun run = run_program({"run", kModel, "-p", "-", "-n", "2", "--json"},
+                                     {"in the\n", "", {}, false, false});
   EXPECT_EQ(run.exit_code, 0) << run.err;
   EXPECT_GE(json::parse(run.out)["prompt_tokens"], 3);  // the newline is one of them
 }
@@ -177,7 +177,7 @@ TEST(Cli, StopStringsEndTheText) {
 
 TEST(Cli, AClosedPipeEndsQuietly) {
   ProgramInput input;
-  input.close_output_after = 1;
+  input.close_output = true;
   const ProgramRun run = run_program({"run", kModel, "-p", "a", "-n", "250", "--temp", "2"}, input);
   EXPECT_EQ(run.exit_code, 1);
   EXPECT_EQ(run.err, "");
@@ -208,7 +208,7 @@ TEST(Cli, CtrlCKeepsWhatWasWritten) {
 
 TEST(Cli, ChatTakesTurnsFromItsInput) {
   const ProgramRun run = run_program({"chat", kModel, "-n", "6", "--json"},
-                                     {"the in\n\nthe an\n/reset\nthe in\n", "", {}, 0, false});
+                                     {"the in\n\nthe an\n/reset\nthe in\n", "", {}, false, false});
   EXPECT_EQ(run.exit_code, 0) << run.err;
   EXPECT_EQ(run.err, "");
   std::istringstream lines(run.out);
@@ -223,8 +223,8 @@ TEST(Cli, ChatTakesTurnsFromItsInput) {
 }
 
 TEST(Cli, ChatGoesOnAfterATurnThatDoesNotFit) {
-  const ProgramRun run =
-      run_program({"chat", kModel, "-n", "4"}, {repeat("ab", 200) + "\nthe\n", "", {}, 0, false});
+  const ProgramRun run = run_program({"chat", kModel, "-n", "4"},
+                                     {repeat("ab", 200) + "\nthe\n", "", {}, false, false});
   EXPECT_EQ(run.exit_code, 1);
   EXPECT_NE(run.err.find("context of 256"), std::string::npos) << run.err;
   EXPECT_NE(run.out, "");
@@ -232,7 +232,7 @@ TEST(Cli, ChatGoesOnAfterATurnThatDoesNotFit) {
 
 TEST(Cli, TokenizeThereAndBack) {
   const ProgramRun ids =
-      run_program({"tokenize", kModel, "-"}, {"the <|im_end|>\n", "", {}, 0, false});
+      run_program({"tokenize", kModel, "-"}, {"the <|im_end|>\n", "", {}, false, false});
   ASSERT_EQ(ids.exit_code, 0) << ids.err;
   EXPECT_GT(json::parse(ids.out).size(), 8u);  // "<|im_end|>" is ten characters here
   const ProgramRun text = run_program({"tokenize", kModel, "--decode", ids.out});
@@ -267,7 +267,7 @@ TEST(Cli, LogitsLeaveNoHalfFile) {
 
 TEST(Cli, PerplexityIsJson) {
   const ProgramRun run =
-      run_program({"perplexity", kModel, "-"}, {"the thing in the hand", "", {}, 0, false});
+      run_program({"perplexity", kModel, "-"}, {"the thing in the hand", "", {}, false, false});
   ASSERT_EQ(run.exit_code, 0) << run.err;
   const json result = json::parse(run.out);
   EXPECT_GT(result["tokens"], 5);

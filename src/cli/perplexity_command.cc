@@ -1,6 +1,5 @@
-#include <cstdio>
-
 #include <nlohmann/json.hpp>
+
 #include "cli/model_options.h"
 #include "cli/program.h"
 #include "generate/perplexity.h"

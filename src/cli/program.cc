@@ -47,10 +47,16 @@ int explain_parse_error(const CLI::App& app, const CLI::ParseError& error, Conso
                      "'. \"raptly --help\" lists them.");
     return kExitWrongUse;
   }
-  const std::string command = chosen.empty() ? "" : " " + chosen.front()->get_name();
+  std::string command = "raptly";
+  const CLI::App* last = &app;
+  while (!last->get_subcommands().empty()) {
+    last = last->get_subcommands().front();
+    command += " " + last->get_name();
+  }
   std::string what = error.what();
+  if (what == "A subcommand is required") what = "\"" + command + "\" wants one more word";
   if (!what.ends_with('.')) what += '.';
-  console.complain(what + " See \"raptly" + command + " --help\".");
+  console.complain(what + " See \"" + command + " --help\".");
   return kExitWrongUse;
 }
 

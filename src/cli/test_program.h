@@ -14,9 +14,9 @@ struct ProgramRun {
 
 struct ProgramInput {
   std::string standard_input;
-  std::string output_path;               // stdout goes there instead of into `out`
-  std::vector<std::string> environment;  // "NAME=value", added
-  std::size_t close_output_after = 0;  // the reader of stdout leaves after so many bytes; 0: never
+  std::string output_path;                 // stdout goes there instead of into `out`
+  std::vector<std::string> environment;    // "NAME=value", added
+  bool close_output = false;               // nobody reads stdout, from the start on
   bool interrupt_at_first_output = false;  // SIGINT when stdout has its first byte
 };
 

@@ -70,6 +70,7 @@ void feed(Pipe& in, std::string_view& left) {
 ProgramRun run_program(const std::vector<std::string>& arguments, const ProgramInput& input) {
   std::signal(SIGPIPE, SIG_IGN);
   Pipe in, out, err;
+  if (input.close_output) Pipe::close_end(out.read);
   const pid_t child = fork();
   if (child == 0) become(arguments, input, in, out, err);
   Pipe::close_end(in.read);
@@ -89,9 +90,6 @@ ProgramRun run_program(const std::vector<std::string>& arguments, const ProgramI
     if (input.interrupt_at_first_output && !run.out.empty() && !std::exchange(interrupted, true)) {
       kill(child, SIGINT);
     }
-    if (input.close_output_after > 0 && run.out.size() >= input.close_output_after) {
-      Pipe::close_end(out.read);
-    }
   }
   int status = 0;
   waitpid(child, &status, 0);
@@ -105,7 +103,7 @@ std::string tiny_model(const std::string& name) {
 
 TEST(ProgramUnderTest, TakesInputAndGivesBothOutputs) {
   const ProgramRun run =
-      run_program({"tokenize", tiny_model("quantized.gguf"), "-"}, {"ab", "", {}, 0, false});
+      run_program({"tokenize", tiny_model("quantized.gguf"), "-"}, {"ab", "", {}, false, false});
   EXPECT_EQ(run.exit_code, 0) << run.err;
   EXPECT_EQ(run.out.front(), '[');
   EXPECT_EQ(run.err, "");

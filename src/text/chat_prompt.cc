@@ -61,19 +61,33 @@ void append(std::vector<TokenId>& ids, const Tokenizer& tokenizer, std::string_v
   ids.insert(ids.end(), more.begin(), more.end());
 }
 
-std::vector<TokenId> encode_marked(const Tokenizer& tokenizer, std::string_view text) {
+// The control token at the start (or end) of a text; empty: none.
+std::string_view control_at(std::string_view text, const std::vector<std::string_view>& controls,
+                            bool start) {
+  for (const std::string_view token : controls) {
+    if (start ? text.starts_with(token) : text.ends_with(token)) return token;
+  }
+  return {};
+}
+
+// A template may have cut a text at its markers: a token beside either of its two is only text.
+std::vector<TokenId> encode_marked(const Tokenizer& tokenizer, std::string_view text,
+                                   const std::vector<std::string_view>& controls) {
   std::vector<TokenId> ids;
   while (!text.empty()) {
     const std::size_t at = next_marker(text);
-    append(ids, tokenizer, text.substr(0, at), SpecialTokens::kParse);
+    std::string_view before = text.substr(0, at);
+    const bool opens = at != std::string_view::npos && text.substr(at).starts_with(kOpen);
+    const bool closes = at != std::string_view::npos && !opens;
+    const std::string_view closed = closes ? control_at(before, controls, false) : "";
+    before.remove_suffix(closed.size());
+    append(ids, tokenizer, before, SpecialTokens::kParse);
+    append(ids, tokenizer, closed, SpecialTokens::kText);
     if (at == std::string_view::npos) break;
-    const bool opens = text.substr(at).starts_with(kOpen);
     text.remove_prefix(at + kOpen.size());
-    // A template may have cut a text between its markers; a lone one is dropped.
-    const std::size_t close = opens ? next_marker(text) : std::string_view::npos;
-    if (close == std::string_view::npos || !text.substr(close).starts_with(kClose)) continue;
-    append(ids, tokenizer, text.substr(0, close), SpecialTokens::kText);
-    text.remove_prefix(close + kClose.size());
+    const std::string_view opened = opens ? control_at(text, controls, true) : "";
+    append(ids, tokenizer, opened, SpecialTokens::kText);
+    text.remove_prefix(opened.size());
   }
   return ids;
 }
@@ -92,7 +106,7 @@ std::vector<TokenId> encode_chat(const ChatTemplate& chat, const Tokenizer& toke
   const std::vector<std::string_view> controls = control_tokens(tokenizer.spec());
   std::vector<ChatMessage> marked;
   for (const ChatMessage& m : messages) marked.push_back({m.role, mark(m.content, controls)});
-  return encode_marked(tokenizer, chat.render(marked, variables));
+  return encode_marked(tokenizer, chat.render(marked, variables), controls);
 }
 
 }  // namespace raptly
