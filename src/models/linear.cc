@@ -43,12 +43,6 @@ Linear::Linear(std::vector<Part> parts, std::vector<float> bias, bool exact)
   }
 }
 
-std::size_t Linear::nbytes() const {
-  std::size_t sum = bias_.size() * sizeof(float);
-  for (const Part& part : parts_) sum += part.weights.nbytes();
-  return sum;
-}
-
 void Linear::run(const LinearInput& x, std::int64_t rows, std::int64_t begin, std::int64_t end,
                  float* y, std::int64_t y_stride, MatmulScratch& scratch, Isa isa) const noexcept {
   std::int64_t first_panel = 0;

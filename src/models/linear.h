@@ -49,7 +49,6 @@ class Linear {
   Linear(std::vector<Part> parts, std::vector<float> bias, bool exact);
 
   std::int64_t n_out() const { return n_out_; }
-  std::size_t nbytes() const;
   bool wants_int16() const { return wants_int16_; }  // some part reads int16 activations
   const Part& part(std::size_t i) const { return parts_[i]; }
 

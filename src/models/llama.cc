@@ -44,7 +44,7 @@ class LlamaModel final : public Model {
   const ModelConfig& config() const override { return config_.model; }
   const Tokenizer& tokenizer() const override;
   const ChatTemplate* chat_template() const override;
-  std::size_t weight_bytes() const override { return weight_bytes_; }
+  std::size_t weight_bytes() const override { return weights_.size(); }
   void forward(const Batch& batch, KvCache& cache, std::span<float> logits,
                ExecutionContext& context) override;
 
@@ -61,11 +61,11 @@ class LlamaModel final : public Model {
   std::optional<ChatTemplate> chat_template_;
   std::optional<Error> chat_template_error_;
 
+  AlignedBytes weights_;  // of all packed matrices
   std::vector<LlamaLayer> layers_;
   std::vector<float> final_norm_;
   Linear head_;
   Embedding embedding_;
-  std::size_t weight_bytes_ = 0;
 
   RopeFrequencies frequencies_;
   AttentionSizes sizes_;
@@ -158,13 +158,8 @@ void LlamaModel::load_weights(const LoadOptions& options, ExecutionContext& cont
     if (is_ignored_weight(tensor.name)) loader.ignore(tensor.name);
   }
   loader.check_all_used();
-  loader.pack_all(context, options.progress);
+  weights_ = loader.pack_all(context, options.progress);
   if (tied) embedding_ = Embedding::packed(head_.part(0).weights, m.d_model);
-  weight_bytes_ = head_.nbytes();
-  for (const LlamaLayer& layer : layers_) {
-    weight_bytes_ += layer.attention.qkv.nbytes() + layer.attention.o.nbytes() +
-                     layer.mlp.gate_up.nbytes() + layer.mlp.down.nbytes();
-  }
 }
 
 void LlamaModel::plan_attention(DType kv_dtype) {

@@ -222,7 +222,7 @@ TEST(WeightLoader, StacksMatricesOfOddSizes) {
   Linear linear;
   loader.linear({{"a", 20, 4}, {"b", 7, 0}}, 40, false, &linear);
   ExecutionContext context(2);
-  loader.pack_all(context, {});
+  const AlignedBytes memory = loader.pack_all(context, {});
   EXPECT_EQ(linear.n_out(), 27);
   LinearInput input;
   input.reserve(2, 40);

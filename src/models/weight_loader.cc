@@ -29,13 +29,27 @@ std::size_t row_bytes(WeightType type, std::int64_t n_in) {
   return static_cast<std::size_t>(n_in / info.block_elements * info.block_bytes);
 }
 
-// Consecutive sources that share one packed matrix: the same type, and cut at whole panels, so that
-// no panel is packed from two of them.
-bool joins(const CheckpointTensor& before, const CheckpointTensor& next) {
-  return before.type == next.type && before.shape[0] % kPanelOutputs == 0;
-}
+std::int64_t padded(std::int64_t n_in) { return (n_in + 31) / 32 * 32; }
+
+std::int64_t panels(std::int64_t n_out) { return (n_out + kPanelOutputs - 1) / kPanelOutputs; }
 
 }  // namespace
+
+// Consecutive sources share one packed matrix where they have the same type and the one before ends
+// with a whole panel, so that no panel is packed from two of them.
+std::vector<WeightLoader::Part> WeightLoader::parts_of(const Plan& plan) {
+  std::vector<Part> parts;
+  const CheckpointTensor* before = nullptr;
+  for (const Source& source : plan.sources) {
+    const CheckpointTensor& tensor = *source.tensor;
+    const bool joins =
+        before != nullptr && before->type == tensor.type && before->shape[0] % kPanelOutputs == 0;
+    if (!joins) parts.push_back({tensor.type, 0});
+    parts.back().n_out += tensor.shape[0];
+    before = &tensor;
+  }
+  return parts;
+}
 
 std::int64_t interleaved_source_row(std::int64_t row, std::int64_t head_dim) {
   const std::int64_t head = row / head_dim * head_dim, d = row % head_dim, half = head_dim / 2;
@@ -107,15 +121,20 @@ void WeightLoader::check_all_used() const {
                                             ". A model that needs them would be computed wrongly.");
 }
 
-void WeightLoader::pack_all(ExecutionContext& context,
-                            const std::function<void(double)>& progress) {
-  std::size_t done = 0, total = 0;
+AlignedBytes WeightLoader::pack_all(ExecutionContext& context,
+                                    const std::function<void(double)>& progress) {
+  std::size_t done = 0, total = 0, packed = 0;
   for (const Plan& plan : plans_) {
     for (const Source& source : plan.sources) total += source.tensor->data.size();
+    for (const Part& part : parts_of(plan)) {
+      packed += PackedWeights::packed_bytes(part.type, part.n_out, padded(plan.n_in));
+    }
   }
-  for (Plan& plan : plans_) {
+  AlignedBytes memory(packed);
+  std::byte* next = memory.data();
+  for (const Plan& plan : plans_) {
     if (progress) progress(static_cast<double>(done) / static_cast<double>(total));
-    pack(plan, context);
+    next = pack(plan, next, context);
     for (const Source& source : plan.sources) {
       file_.release(*source.tensor);
       done += source.tensor->data.size();
@@ -123,6 +142,7 @@ void WeightLoader::pack_all(ExecutionContext& context,
   }
   if (progress) progress(1);
   plans_.clear();
+  return memory;
 }
 
 namespace {
@@ -159,27 +179,19 @@ void pack_panel(const PackJob& job, std::int64_t panel, std::int64_t n_in, std::
 
 }  // namespace
 
-void WeightLoader::pack(const Plan& plan, ExecutionContext& context) {
-  const std::int64_t padded = (plan.n_in + 31) / 32 * 32;
+std::byte* WeightLoader::pack(const Plan& plan, std::byte* memory, ExecutionContext& context) {
+  const std::int64_t n_in = padded(plan.n_in);
   std::vector<Linear::Part> parts;
-  std::vector<PackJob> jobs;
   std::int64_t first_output = 0;
-  for (std::size_t i = 0; i < plan.sources.size();) {
-    std::size_t end = i + 1;
-    std::int64_t n_out = plan.sources[i].tensor->shape[0];
-    while (end < plan.sources.size() &&
-           joins(*plan.sources[end - 1].tensor, *plan.sources[end].tensor)) {
-      n_out += plan.sources[end++].tensor->shape[0];
-    }
-    parts.push_back(
-        {PackedWeights(plan.sources[i].tensor->type, n_out, padded), first_output, n_out});
-    first_output += n_out;
-    i = end;
+  for (const Part& part : parts_of(plan)) {
+    parts.push_back({PackedWeights(part.type, part.n_out, n_in, memory), first_output, part.n_out});
+    memory += PackedWeights::packed_bytes(part.type, part.n_out, n_in);
+    first_output += part.n_out;
   }
   // Jobs point into `parts`, which no longer grows.
-  std::size_t part = 0;
-  std::int64_t row = 0;
-  std::size_t staging_bytes = 0;
+  std::vector<PackJob> jobs;
+  std::int64_t row = 0, n_panels = 0;
+  std::size_t part = 0, staging_bytes = 0;
   for (const Source& source : plan.sources) {
     if (row == parts[part].n_out) {
       ++part;
@@ -187,24 +199,18 @@ void WeightLoader::pack(const Plan& plan, ExecutionContext& context) {
     }
     jobs.push_back({source.tensor, source.interleaved_head_dim, &parts[part].weights, row});
     row += source.tensor->shape[0];
-    staging_bytes = std::max(staging_bytes, row_bytes(source.tensor->type, padded) * kPanelOutputs);
+    n_panels += panels(source.tensor->shape[0]);
+    staging_bytes = std::max(staging_bytes, row_bytes(source.tensor->type, n_in) * kPanelOutputs);
   }
-  std::int64_t n_panels = 0;
-  for (const PackJob& job : jobs)
-    n_panels += (job.tensor->shape[0] + kPanelOutputs - 1) / kPanelOutputs;
   const AlignedBytes staging(staging_bytes * static_cast<std::size_t>(context.threads()));
   context.pool().parallel_for(n_panels, [&](std::int64_t item, int worker) {
-    for (const PackJob& job : jobs) {
-      const std::int64_t panels = (job.tensor->shape[0] + kPanelOutputs - 1) / kPanelOutputs;
-      if (item < panels) {
-        pack_panel(job, item, plan.n_in,
-                   staging.data() + static_cast<std::size_t>(worker) * staging_bytes);
-        return;
-      }
-      item -= panels;
-    }
+    const PackJob* job = jobs.data();
+    for (; item >= panels(job->tensor->shape[0]); ++job) item -= panels(job->tensor->shape[0]);
+    pack_panel(*job, item, plan.n_in,
+               staging.data() + static_cast<std::size_t>(worker) * staging_bytes);
   });
   *plan.out = Linear(std::move(parts), plan.bias, exact_);
+  return memory;
 }
 
 }  // namespace raptly

@@ -40,8 +40,10 @@ class WeightLoader {
 
   // Throws kNotSupported naming tensors that were never asked for (some may be optional biases).
   void check_all_used() const;
-  // Packs what linear() asked for, gives the file's pages back, calls progress with 0 .. 1.
-  void pack_all(ExecutionContext& context, const std::function<void(double)>& progress);
+  // Packs what linear() asked for, gives the file's pages back, calls progress with 0 .. 1. Returns
+  // the memory of the packed weights, which must outlive the layers: one allocation, in the order
+  // of the requests, so that a forward pass streams through huge pages.
+  AlignedBytes pack_all(ExecutionContext& context, const std::function<void(double)>& progress);
 
  private:
   struct Source {
@@ -54,8 +56,14 @@ class WeightLoader {
     std::vector<Source> sources;
     std::vector<float> bias;
   };
+  struct Part {  // one packed matrix
+    WeightType type = WeightType::kF32;
+    std::int64_t n_out = 0;
+  };
+  static std::vector<Part> parts_of(const Plan& plan);
   const CheckpointTensor& checked(const std::string& name, const std::vector<std::int64_t>& shape);
-  void pack(const Plan& plan, ExecutionContext& context);
+  // Packs at `memory`; returns the end of what it used.
+  std::byte* pack(const Plan& plan, std::byte* memory, ExecutionContext& context);
 
   const Checkpoint& file_;
   bool exact_;
