@@ -36,11 +36,11 @@ inline float read_f16(const std::byte* p, int lane) {
 }
 
 template <WeightType kType>
-LaneBlock read_block(const std::byte* panel, std::int64_t blocks, std::int64_t b, int lane) {
+LaneBlock read_block(const std::byte* panel, std::int64_t b, int lane) {
   using Format = PanelFormat<kType>;
-  const std::byte* planes = panel + b * Format::kPayloadBytes;
-  const std::byte* f16 = panel + Format::f16_offset(blocks, b);
-  const std::byte* small = panel + Format::byte_offset(blocks, b) + lane;
+  const std::byte* planes = panel + Format::planes_offset(b);
+  const std::byte* f16 = panel + Format::f16_offset(b);
+  const std::byte* small = panel + Format::scales_offset(b) + lane;
   LaneBlock block;
   block.has_min = Format::kMin;
   for (int e = 0; e < 32; ++e) {

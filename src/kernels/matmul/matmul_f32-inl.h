@@ -41,17 +41,16 @@ void widen_panel(const PanelMatrix& w, std::int64_t p, std::int64_t first, int n
 template <class Format>
 void dequantize_panel(const PanelMatrix& w, std::int64_t p, std::int64_t first, int n, float* out) {
   constexpr int kPairs = 16 / Format::kSteps;
-  const std::int64_t blocks = w.n_in / 32;
   const std::byte* panel = w.data + p * w.panel_bytes;
   for (int i = 0; i < n; i += 32) {
     const std::int64_t b = (first + i) / 32;
     each<16 / kLanes>([&](auto v) RAPTLY_LAMBDA {
       constexpr int o = v * kLanes;
-      const std::byte* planes = panel + b * Format::kPayloadBytes + o * 4;
+      const std::byte* planes = panel + Format::planes_offset(b) + o * 4;
       Vf scale[Format::kSteps], least = zero();
-      each<Format::kSteps>(
-          [&](auto h) RAPTLY_LAMBDA { scale[h] = block_scale<Format>(panel, blocks, b, h, o); });
-      if constexpr (Format::kMin) least = block_min<Format>(panel, blocks, b, o);
+      each<Format::kSteps>([&](auto h)
+                               RAPTLY_LAMBDA { scale[h] = block_scale<Format>(panel, b, h, o); });
+      if constexpr (Format::kMin) least = block_min<Format>(panel, b, o);
       each<16>([&](auto t) RAPTLY_LAMBDA {
         const Vw pair = weight_pair<Format, t>(planes);
         const Vf d = scale[t / kPairs];

@@ -98,19 +98,19 @@ RAPTLY_INLINE void few_outputs(const PanelMatrix& w, const std::byte* panel, int
                                const ActivationBlock* x, float* y, std::int64_t y_stride,
                                std::int64_t valid) {
   const std::int64_t blocks = w.n_in / 32;
-  const std::byte* planes = panel;
   Vf f[kVectors][kRows];
   each<kVectors * kRows>([&](auto i) RAPTLY_LAMBDA { f[i / kRows][i % kRows] = zero(); });
-  for (std::int64_t b = 0; b < blocks; ++b, ++x, planes += Format::kPayloadBytes) {
-    for (int i = 0; i < Format::kBlockBytes; i += 64) prefetch(planes + kPrefetchAhead + i);
+  for (std::int64_t b = 0; b < blocks; ++b, ++x) {
+    const std::byte* planes = panel + Format::planes_offset(b);
+    each<Format::kPayloadBytes / 64 + 1>(
+        [&](auto i) RAPTLY_LAMBDA { prefetch(planes + kPrefetchAhead + (i - 1) * 64); });
     each<kVectors>([&](auto v) RAPTLY_LAMBDA {
       const int at = o + v * kLanes;
       each<Format::kSteps>([&](auto h) RAPTLY_LAMBDA {
-        few_step<Format, h>(planes + at * 4, x, blocks,
-                            block_scale<Format>(panel, blocks, b, h, at), f[v]);
+        few_step<Format, h>(planes + at * 4, x, blocks, block_scale<Format>(panel, b, h, at), f[v]);
       });
       if constexpr (Format::kMin) {
-        const Vf m = block_min<Format>(panel, blocks, b, at);
+        const Vf m = block_min<Format>(panel, b, at);
         each<kRows>([&](auto r) RAPTLY_LAMBDA {
           f[v][r] = fma(set(x[r * blocks].scaled_sum), m, f[v][r]);
         });
@@ -141,10 +141,9 @@ void few_rows(const PanelMatrix& w, const ActivationBlock* x, const MatmulRange&
 template <class Format>
 void unpack_panel(const PanelMatrix& w, std::int64_t p, std::int64_t first, int n, int at,
                   Chunk& chunk) {
-  const std::int64_t blocks = w.n_in / 32;
   const std::byte* panel = w.data + p * w.panel_bytes;
   for (int b = 0; b < n; ++b) {
-    const std::byte* planes = panel + (first + b) * Format::kPayloadBytes;
+    const std::byte* planes = panel + Format::planes_offset(first + b);
     each<kPanelVectors>([&](auto v) RAPTLY_LAMBDA {
       constexpr int o = v * kLanes;
       std::int16_t* weights = chunk.weights + b * 32 * kTileOutputs + (at + o) * 2;
@@ -153,10 +152,10 @@ void unpack_panel(const PanelMatrix& w, std::int64_t p, std::int64_t first, int 
       });
       float* scales = chunk.scales + b * 3 * kTileOutputs + at + o;
       each<Format::kSteps>([&](auto h) RAPTLY_LAMBDA {
-        store(block_scale<Format>(panel, blocks, first + b, h, o), scales + h * kTileOutputs);
+        store(block_scale<Format>(panel, first + b, h, o), scales + h * kTileOutputs);
       });
       if constexpr (Format::kMin) {
-        store(block_min<Format>(panel, blocks, first + b, o), scales + kTileOutputs);
+        store(block_min<Format>(panel, first + b, o), scales + kTileOutputs);
       }
     });
   }

@@ -62,7 +62,7 @@ void int16_outputs(const PanelMatrix& w, const ActivationBlock* x, const MatmulR
   for_each_output(w, range, [&](std::int64_t o, const std::byte* panel, int lane) {
     for (std::int64_t r = 0; r < range.rows; ++r) range.y[r * range.y_stride + o] = 0.0f;
     for (std::int64_t b = 0; b < blocks; ++b) {
-      const LaneBlock block = read_block<kType>(panel, blocks, b, lane);
+      const LaneBlock block = read_block<kType>(panel, b, lane);
       for (std::int64_t r = 0; r < range.rows; ++r) {
         const ActivationBlock& xb = x[r * blocks + b];
         float& f = range.y[r * range.y_stride + o];
@@ -138,7 +138,7 @@ void f32_quantized(const PanelMatrix& w, const float* x, std::int64_t x_stride,
                    const MatmulRange& range) {
   f32_outputs(w, x, x_stride, range,
               [&](const std::byte* panel, std::int64_t i, int lane, float* out) {
-                const LaneBlock block = read_block<kType>(panel, w.n_in / 32, i / 32, lane);
+                const LaneBlock block = read_block<kType>(panel, i / 32, lane);
                 for (int e = 0; e < 32; ++e) out[e] = dequantized(block, e);
               });
 }

@@ -268,9 +268,11 @@ TEST_P(MatmulTypes, AnySplitOfPanels) {
 
 TEST_P(MatmulTypes, LevelsHaveTheSameBits) {
   const std::vector<const MatmulKernels*> kernels = all_kernels();
+  // An odd number of blocks or super-blocks: the last unit of a panel is half full.
+  const std::int64_t n_in = weight_type_info(type()).block_elements == 256 ? 768 : 160;
   for (const std::int64_t n_out : {1, 15, 16, 17, 32, 40, 96}) {
     for (const std::int64_t rows : {1, 2, 3, 4, 5, 8, 13}) {
-      const Problem p(type(), n_out, 512, rows, static_cast<unsigned>(17 + n_out));
+      const Problem p(type(), n_out, n_in, rows, static_cast<unsigned>(17 + n_out));
       for (const bool mode : modes()) {
         const std::vector<float> first = p.run_all(*kernels[0], mode);
         for (std::size_t k = 1; k < kernels.size(); ++k) {
@@ -380,16 +382,29 @@ TEST_P(MatmulTypes, NanReachesItsOwnRowOnly) {
   }
 }
 
+TEST_P(MatmulTypes, WeightsInTheCallersMemory) {
+  const Problem p(type(), 37, 512, 3, 25);
+  const std::size_t bytes = PackedWeights::packed_bytes(type(), 37, 512);
+  EXPECT_EQ(bytes % 64, 0u);
+  EXPECT_EQ(bytes, p.w.nbytes());
+  AlignedBytes memory(2 * bytes);
+  std::memset(memory.data(), 0xff, memory.size());  // NaN, were it read
+  PackedWeights there(type(), 37, 512, memory.data());
+  EXPECT_EQ(there.panel(0), memory.data());
+  there.pack_rows(p.file.data(), 0, 37);
+  EXPECT_EQ(std::memcmp(there.panel(0), p.w.panel(0), bytes), 0);
+  for (std::size_t i = bytes; i < 2 * bytes; ++i) ASSERT_EQ(memory.data()[i], std::byte{0xff});
+}
+
 TEST_P(MatmulTypes, PackedSizeIsTheFileSize) {
   const WeightTypeInfo& info = weight_type_info(type());
   const PackedWeights w(type(), 64, 1024);
   const double file = 64.0 * 1024 / info.block_elements * info.block_bytes;
-  const bool six_bit_scales = type() == WeightType::kQ4K || type() == WeightType::kQ5K;
-  if (six_bit_scales) {  // a byte each, 4 bytes more a block of 256
-    EXPECT_EQ(static_cast<double>(w.nbytes()), file + 4.0 * 64 * 1024 / 256);
-  } else {
-    EXPECT_EQ(static_cast<double>(w.nbytes()), file);
-  }
+  double more =
+      0;  // bytes more for 256 weights: 6-bit scales take a byte, Q6_K's line of d is padded
+  if (type() == WeightType::kQ4K || type() == WeightType::kQ5K) more = 4;
+  if (type() == WeightType::kQ6K) more = 2;
+  EXPECT_EQ(static_cast<double>(w.nbytes()), file + more * 64 * 1024 / 256);
 }
 
 std::uint64_t hash_of(const std::vector<float>& values) {  // FNV-1a over the bytes

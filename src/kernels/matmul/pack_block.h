@@ -130,11 +130,10 @@ inline void put_f16(std::byte* to, int lane, std::uint16_t bits) {
 }
 
 template <WeightType kType>
-void pack_scales(const std::byte* file, std::int64_t b, std::int64_t blocks, std::byte* panel,
-                 int lane) {
+void pack_scales(const std::byte* file, std::int64_t b, std::byte* panel, int lane) {
   using Format = PanelFormat<kType>;
-  std::byte* f16 = panel + Format::f16_offset(blocks, b);
-  std::byte* small = panel + Format::byte_offset(blocks, b) + lane;
+  std::byte* f16 = panel + Format::f16_offset(b);
+  std::byte* small = panel + Format::scales_offset(b) + lane;
   const int in_super = static_cast<int>(b % Format::kSuper);
   if constexpr (Format::kSuper == 1) {
     put_f16(f16, lane, read_as<std::uint16_t>(file));
@@ -143,6 +142,7 @@ void pack_scales(const std::byte* file, std::int64_t b, std::int64_t blocks, std
     small[0] = file[192 + 2 * in_super];
     small[16] = file[193 + 2 * in_super];
     put_f16(f16, lane, read_as<std::uint16_t>(file + 208));
+    put_f16(f16 + 32, lane, 0);  // nothing reads it; all of memory is defined
   } else {
     small[0] = std::byte{six_bit_scale(file + 4, in_super, 0)};
     small[16] = std::byte{six_bit_scale(file + 4, in_super, 1)};

@@ -46,9 +46,9 @@ void pack_row(const std::byte* row, std::int64_t n_in, std::byte* panel, int lan
   const int file_bytes = weight_type_info(kType).block_bytes;
   for (std::int64_t b = 0; b < blocks; ++b) {
     const std::byte* file = row + b / Format::kSuper * file_bytes;
-    pack_codes<kType>(file, static_cast<int>(b % Format::kSuper), panel + b * Format::kPayloadBytes,
+    pack_codes<kType>(file, static_cast<int>(b % Format::kSuper), panel + Format::planes_offset(b),
                       lane);
-    pack_scales<kType>(file, b, blocks, panel, lane);
+    pack_scales<kType>(file, b, panel, lane);
   }
 }
 
@@ -92,7 +92,7 @@ PackRow packer(WeightType type) {
 template <WeightType kType>
 void unpack_quantized(const std::byte* panel, std::int64_t n_in, int lane, float* out) {
   for (std::int64_t b = 0; b < n_in / 32; ++b, out += 32) {
-    const LaneBlock block = read_block<kType>(panel, n_in / 32, b, lane);
+    const LaneBlock block = read_block<kType>(panel, b, lane);
     for (int e = 0; e < 32; ++e) out[e] = dequantized(block, e);
   }
 }

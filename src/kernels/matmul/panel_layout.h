@@ -1,5 +1,7 @@
 // Geometry of packed panels (README.md draws them). A panel is 16 outputs; lane o of every 64-byte
-// vector belongs to output o. Payload [n_in / 32][kPayloadBytes], then the scales of its blocks.
+// vector belongs to output o. Scales lie just before the blocks they belong to, so a walk over a
+// panel reads memory in order without a gap: with the scales behind the payload, hardware prefetch
+// lost the stream and a core read 14 GB/s where it reads 32 now (Zen 4).
 #pragma once
 
 #include <cstdint>
@@ -18,20 +20,32 @@ struct PanelFormatOf {
   static constexpr int kSuper = kBlocksPerSuper;
   static constexpr bool kSigned = kSignedCodes, kMin = kHasMin;
   static constexpr int kPayloadBytes = (kLow + kHigh) * 64;
-  static constexpr int kF16Bytes = kMin ? 64 : 32;         // 16 d (, 16 m) a super-block
-  static constexpr int kByteScales = kSuper > 1 ? 32 : 0;  // 16 + 16 8-bit scales a block
-  static constexpr int kBlockBytes = kPayloadBytes + kByteScales + kF16Bytes / kSuper;
+  // A unit: a 64-byte line of scales and the payload of its kUnit blocks. 32 bytes of scales a
+  // block (16 f16 d; with kSuper > 1: 2 x 16 bytes), or 64 (16 f16 d, 16 f16 m).
+  static constexpr int kUnit = kSuper == 1 && kMin ? 1 : 2;
+  static constexpr int kUnitBytes = 64 + kUnit * kPayloadBytes;
+  // A super-block: a line of 16 f16 d (, 16 f16 m) and its units.
+  static constexpr int kSuperBytes = 64 + kSuper / kUnit * kUnitBytes;
 
   static constexpr std::int64_t panel_bytes(std::int64_t blocks) {
-    return blocks * (kPayloadBytes + kByteScales) + blocks / kSuper * kF16Bytes;
+    return kSuper == 1 ? (blocks + kUnit - 1) / kUnit * kUnitBytes : blocks / kSuper * kSuperBytes;
   }
-  // From the start of the panel: f16 scales of block b's super-block, then (kMin) 16 f16 minima.
-  static constexpr std::int64_t f16_offset(std::int64_t blocks, std::int64_t b) {
-    return blocks * (kPayloadBytes + kByteScales) + b / kSuper * kF16Bytes;
+  // Offsets in a panel of what belongs to block b: its unit, its planes, its own scales (16 bytes
+  // for each step, or scale and minimum), its f16 scales (followed by the minima).
+  static constexpr std::int64_t unit_offset(std::int64_t b) {
+    const auto at = static_cast<std::uint64_t>(b);
+    return static_cast<std::int64_t>(kSuper == 1 ? at / kUnit * kUnitBytes
+                                                 : at / kSuper * kSuperBytes + 64 +
+                                                       at % kSuper / kUnit * kUnitBytes);
   }
-  // Two sets of 16 bytes: scale and minimum (kMin), or the scales of the two halves (kSteps == 2).
-  static constexpr std::int64_t byte_offset(std::int64_t blocks, std::int64_t b) {
-    return blocks * kPayloadBytes + b * kByteScales;
+  static constexpr std::int64_t planes_offset(std::int64_t b) {
+    return unit_offset(b) + 64 + static_cast<std::uint64_t>(b) % kUnit * kPayloadBytes;
+  }
+  static constexpr std::int64_t scales_offset(std::int64_t b) {
+    return unit_offset(b) + static_cast<std::uint64_t>(b) % kUnit * 32;
+  }
+  static constexpr std::int64_t f16_offset(std::int64_t b) {
+    return kSuper == 1 ? scales_offset(b) : static_cast<std::uint64_t>(b) / kSuper * kSuperBytes;
   }
 };
 

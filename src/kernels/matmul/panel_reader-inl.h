@@ -46,21 +46,20 @@ RAPTLY_INLINE Vf load_f16(const std::byte* p) { return load(reinterpret_cast<con
 
 // Scale of step h of block b, exact in f32: f16, or f16 times 6 or 8 bits. o: first of the outputs.
 template <class Format>
-RAPTLY_INLINE Vf block_scale(const std::byte* panel, std::int64_t blocks, std::int64_t b, int h,
-                             int o) {
-  const Vf d = load_f16(panel + Format::f16_offset(blocks, b) + o * 2);
+RAPTLY_INLINE Vf block_scale(const std::byte* panel, std::int64_t b, int h, int o) {
+  const Vf d = load_f16(panel + Format::f16_offset(b) + o * 2);
   if constexpr (Format::kSuper == 1) return d;
-  const std::byte* small = panel + Format::byte_offset(blocks, b) + h * 16 + o;
+  const std::byte* small = panel + Format::scales_offset(b) + h * 16 + o;
   if constexpr (Format::kSteps == 2) return mul(d, load_i8(small));
   return mul(d, load_u8(small));
 }
 
 // What a block adds to each of its weights.
 template <class Format>
-RAPTLY_INLINE Vf block_min(const std::byte* panel, std::int64_t blocks, std::int64_t b, int o) {
-  const Vf m = load_f16(panel + Format::f16_offset(blocks, b) + 32 + o * 2);
+RAPTLY_INLINE Vf block_min(const std::byte* panel, std::int64_t b, int o) {
+  const Vf m = load_f16(panel + Format::f16_offset(b) + 32 + o * 2);
   if constexpr (Format::kSuper == 1) return m;
-  return mul(m, load_u8(panel + Format::byte_offset(blocks, b) + 16 + o));
+  return mul(m, load_u8(panel + Format::scales_offset(b) + 16 + o));
 }
 
 }  // namespace RAPTLY_TARGET
