@@ -3,7 +3,6 @@
 #include <vector>
 
 #include "attention/plan.h"
-#include "attention/reference_path.h"
 #include "attention/validate.h"
 
 namespace raptly {
@@ -25,11 +24,6 @@ void attention(TensorView q, TensorView k, TensorView v, MutableTensorView out,
   const auto batch = static_cast<std::size_t>(q.size(0));
   const std::int64_t q_len = q.size(1), kv_len = k.size(1);
   const std::vector<SequenceGeometry> geometry(batch, {q_len, kv_len, kv_len - q_len});
-  if (shape.q_dtype == DType::kF64) {
-    check_plan(shape, geometry, options);
-    reference_attention(q, k, v, out, options, lse, context);
-    return;
-  }
   AttentionPlan plan(shape, geometry, options, context);
   std::vector<KvRun> runs(batch);
   std::vector<SequenceTensors> tensors(batch);

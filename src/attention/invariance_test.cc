@@ -6,6 +6,7 @@
 
 #include "attention/plan.h"
 #include "attention/test_problem.h"
+#include "base/test_allocations.h"
 
 namespace raptly {
 namespace {
@@ -163,6 +164,35 @@ TEST(Invariance, TheFutureChangesNothing) {
         std::memcmp(before.out.view().as<float>() + at, after.out.view().as<float>() + at, rows),
         0);
   }
+}
+
+TEST(Plan, RunAllocatesNothing) {
+  for (const std::int64_t n : {std::int64_t{1}, kSizes.q_len}) {
+    TestProblem p = make_problem(DType::kBf16);
+    const SequenceGeometry geometry{n, kSizes.kv_len, kSizes.kv_len - n};
+    AttentionPlan plan({6, 2, 64, 64, DType::kF32, DType::kBf16, DType::kF32}, {&geometry, 1},
+                       p.options, default_context());
+    const KvRun run{p.k.bytes.data(), p.v.bytes.data(), nullptr, nullptr, kSizes.kv_len, 0};
+    SequenceTensors tensors;
+    tensors.q = p.q.bytes.data();
+    tensors.out = p.out.bytes.data();
+    tensors.kv = {{&run, 1}, DType::kBf16, 128, 64, 1, 128, 64, 1, kSizes.kv_len};
+    const RowStrides strides{384, 64, 1, 384, 64, 1, 0, 1};
+    plan.run({&tensors, 1}, strides);  // starts the threads
+    const std::size_t before = testing_allocations();
+    plan.run({&tensors, 1}, strides);
+    EXPECT_EQ(testing_allocations(), before) << n;
+  }
+}
+
+TEST(Plan, SharesAWorkspaceThatOnlyGrows) {
+  AttentionWorkspace workspace;
+  const AttentionShape shape{6, 2, 64, 64, DType::kF32, DType::kF32, DType::kF32};
+  const SequenceGeometry large{150, 2300, 2150}, small{1, 2300, 2299};
+  const AttentionPlan a(shape, {&large, 1}, {}, default_context(), &workspace);
+  std::byte* const memory = workspace.at_least(1);
+  const AttentionPlan b(shape, {&small, 1}, {}, default_context(), &workspace);
+  EXPECT_EQ(workspace.at_least(a.report().workspace_bytes), memory);
 }
 
 TEST(Invariance, PlansReallyDiffer) {

@@ -4,15 +4,17 @@
 #include <atomic>
 #include <cmath>
 #include <cstdio>
+#include <functional>
 #include <map>
 #include <tuple>
 #include <vector>
 
 #include "attention/validate.h"
 #include "attention/work_list.h"
-#include "base/floating_point_mode.h"
 #include "base/thread_pool.h"
 #include "kernels/flash_forward/flash_forward.h"
+#include "kernels/flash_forward/reference.h"
+#include "mask/predicate.h"
 #include "mask/rule.h"
 
 namespace raptly {
@@ -33,9 +35,11 @@ std::byte* AttentionWorkspace::at_least(std::size_t n_bytes) {
 struct AttentionPlan::Impl {
   AttentionShape shape;
   int group = 1;
-  float scale = 1, softcap = 0;
+  double scale = 1;
+  float softcap = 0;
   ExecutionContext* context = nullptr;
   std::vector<TilePlan> plans;
+  std::vector<MaskPredicate> predicates;  // of each sequence; f64 only
   std::vector<PlannedSequence> sequences;
   WorkList work;
   std::vector<std::atomic<std::int64_t>> open_splits;  // of each merge, while a run is on
@@ -48,12 +52,15 @@ struct AttentionPlan::Impl {
 
   PlanReport report;
 
+  bool is_reference() const { return shape.q_dtype == DType::kF64; }
   void plan_tiles(std::span<const SequenceGeometry> geometry, const Mask& mask);
   void size_workspace(AttentionWorkspace* shared);
   void fill_report(std::span<const SequenceGeometry> geometry);
   FlashForwardItem item(const SequenceTensors& tensors, const RowStrides& strides,
                         std::int64_t kv_head) const;
-  void run_decode(const DecodeWork& work_item, std::span<const SequenceTensors> tensors,
+  void run_prefill(const PrefillWork& part, std::span<const SequenceTensors> tensors,
+                   const RowStrides& strides, std::byte* scratch) noexcept;
+  void run_decode(const DecodeWork& part, std::span<const SequenceTensors> tensors,
                   const RowStrides& strides, std::byte* scratch) noexcept;
 };
 
@@ -69,13 +76,17 @@ void AttentionPlan::Impl::plan_tiles(std::span<const SequenceGeometry> geometry,
     const auto [found, is_new] =
         known.try_emplace(std::tuple(g.q_len, g.kv_len, g.first_position, entry), plans.size());
     plan_of.push_back(found->second);
-    const bool decode = g.q_len * group <= kMaxDecodeRows;
+    const bool decode = !is_reference() && g.q_len * group <= kMaxDecodeRows;
     if (is_new) {
       const int tile_queries = decode ? kMaxDecodeRows : flash_forward_tile_queries(group, isa);
       plans.emplace_back(mask, MaskScope{entry, 0, g.q_len, g.kv_len, g.first_position},
                          tile_queries);
     }
     sequences.push_back({nullptr, decode});
+    if (is_reference()) {
+      const auto b = static_cast<std::int64_t>(i);
+      predicates.emplace_back(mask, MaskScope{b, 0, g.q_len, g.kv_len, g.first_position});
+    }
   }
   for (std::size_t i = 0; i < sequences.size(); ++i) sequences[i].tiles = &plans[plan_of[i]];
 }
@@ -95,7 +106,8 @@ void AttentionPlan::Impl::size_workspace(AttentionWorkspace* shared) {
     }
   }
   std::size_t bytes = 0;
-  if (!work.prefill.empty()) bytes = flash_forward_workspace_bytes(size, context->isa());
+  if (!work.prefill.empty() && !is_reference())
+    bytes = flash_forward_workspace_bytes(size, context->isa());
   if (!work.decode.empty()) {
     bytes = std::max(bytes, flash_decode_workspace_bytes(size, context->isa()));
     state_floats = round_up(flash_decode_state_floats(decode_rows, size.v_dim) * 4) / 4;
@@ -118,8 +130,9 @@ void AttentionPlan::Impl::fill_report(std::span<const SequenceGeometry> geometry
                   : prefill         ? "prefill"
                                     : "none";
   report.kernel += suffix;
-  report.reason = "decode takes sequences with q_len * group <= " + std::to_string(kMaxDecodeRows) +
-                  ", prefill the others";
+  report.reason = is_reference() ? "f64 tensors take the textbook loops"
+                                 : "decode takes sequences with q_len * group <= " +
+                                       std::to_string(kMaxDecodeRows) + ", prefill the others";
   report.n_items = work.n_items();
   report.threads = context->threads();
   const double kv_size = static_cast<double>(dtype_size(shape.kv_dtype));
@@ -189,6 +202,20 @@ void AttentionPlan::Impl::run_decode(const DecodeWork& part,
   }
 }
 
+void AttentionPlan::Impl::run_prefill(const PrefillWork& part,
+                                      std::span<const SequenceTensors> tensors,
+                                      const RowStrides& strides, std::byte* scratch) noexcept {
+  const auto s = static_cast<std::size_t>(part.sequence);
+  FlashForwardItem rows = item(tensors[s], strides, part.kv_head);
+  rows.tiles = sequences[s].tiles->tiles().subspan(
+      static_cast<std::size_t>(part.tile_begin),
+      static_cast<std::size_t>(part.tile_end - part.tile_begin));
+  if (!is_reference()) return flash_forward(rows, scratch, context->isa());
+  const QueryRange queries{rows.tiles.front().first_query,
+                           rows.tiles.back().first_query + rows.tiles.back().n_queries};
+  flash_forward_reference(rows, queries, std::ref(predicates[s]));
+}
+
 AttentionPlan::AttentionPlan(const AttentionShape& shape,
                              std::span<const SequenceGeometry> sequences,
                              const AttentionOptions& options, ExecutionContext& context,
@@ -198,7 +225,11 @@ AttentionPlan::AttentionPlan(const AttentionShape& shape,
   Impl& p = *impl_;
   p.shape = shape;
   p.group = static_cast<int>(shape.n_kv_heads > 0 ? shape.n_heads / shape.n_kv_heads : 1);
-  p.scale = options.scale.value_or(1.0f / std::sqrt(static_cast<float>(shape.head_dim)));
+  const auto head_dim = static_cast<double>(shape.head_dim);
+  p.scale = options.scale ? static_cast<double>(*options.scale)
+            : p.is_reference()
+                ? 1 / std::sqrt(head_dim)
+                : static_cast<double>(1.0f / std::sqrt(static_cast<float>(head_dim)));
   p.softcap = options.softcap.value_or(0.0f);
   p.context = &context;
   p.plan_tiles(sequences, options.mask);
@@ -225,13 +256,7 @@ void AttentionPlan::run(std::span<const SequenceTensors> tensors,
                    scratch);
       return;
     }
-    const PrefillWork& work = p.work.prefill[static_cast<std::size_t>(i)];
-    const auto s = static_cast<std::size_t>(work.sequence);
-    FlashForwardItem item = p.item(tensors[s], strides, work.kv_head);
-    item.tiles = p.sequences[s].tiles->tiles().subspan(
-        static_cast<std::size_t>(work.tile_begin),
-        static_cast<std::size_t>(work.tile_end - work.tile_begin));
-    flash_forward(item, scratch, p.context->isa());
+    p.run_prefill(p.work.prefill[static_cast<std::size_t>(i)], tensors, strides, scratch);
   });
 }
 

@@ -22,6 +22,7 @@ TEST(StandardAttention, AgreesWithTheReference) {
         StandardAttention standard(s.q_len, s.kv_len, s.head_dim, context);
         standard.run(p.q.view(), p.k.view(), p.v.view(), p.out.view(), causal);
         check_against_reference(p, context);
+        EXPECT_GE(standard.nbytes(), 4u * static_cast<std::size_t>(s.q_len * s.kv_len));
       }
     }
   }

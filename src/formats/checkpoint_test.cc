@@ -10,10 +10,10 @@
 #include <string>
 #include <vector>
 
+#include "base/test_allocations.h"
 #include "formats/gguf.h"
 #include "formats/gguf_writer.h"
 #include "formats/safetensors.h"
-#include "formats/test_allocations.h"
 #include "raptly/error.h"
 
 namespace raptly {

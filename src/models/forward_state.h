@@ -69,8 +69,9 @@ class ForwardState {
   bool pending = false;  // the last projection is still to be added to the residual stream
   KvCache* cache = nullptr;
   std::vector<BatchSequence> sequences;
-  std::vector<std::int64_t> positions;       // [rows], of RoPE
-  std::vector<SequenceTensors> tensors;      // of the attention call at hand
+  std::vector<std::int64_t> positions;   // [rows], of RoPE
+  std::vector<SequenceTensors> tensors;  // of the attention call at hand
+  AttentionWorkspace attention_workspace;
   std::unique_ptr<AttentionPlan> attention;  // shared by all layers
 
  private:

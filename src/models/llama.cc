@@ -176,7 +176,8 @@ void LlamaModel::plan_attention(DType kv_dtype) {
                              .out_dtype = DType::kF32};
   AttentionOptions options;
   options.mask = mask_;
-  state_.attention = std::make_unique<AttentionPlan>(shape, geometry, options, *state_.context);
+  state_.attention = std::make_unique<AttentionPlan>(shape, geometry, options, *state_.context,
+                                                     &state_.attention_workspace);
   state_.tensors.resize(state_.sequences.size());
 }
 

@@ -29,9 +29,9 @@ struct FlashForwardItem {
   std::int64_t first_head = 0;
   std::int64_t kv_head = 0;
   int group = 1;
-  int head_dim = 0;  // 1 .. 1024
-  int v_dim = 0;     // 1 .. 1024
-  float scale = 1;
+  int head_dim = 0;   // 1 .. 1024
+  int v_dim = 0;      // 1 .. 1024
+  double scale = 1;   // kernels round it to f32
   float softcap = 0;  // 0: none
 
   const void* q = nullptr;  // [q_len, n_heads, head_dim]

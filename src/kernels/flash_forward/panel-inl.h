@@ -50,7 +50,7 @@ void read_query(const FlashForwardItem& item, const RowOfItem& row, float* out) 
   const T* q = static_cast<const T*>(item.q) + row.query * item.q_token_stride +
                row.head * item.q_head_stride;
   widen_row(q, item.q_dim_stride, item.head_dim, out);
-  const Vf scale = set(item.scale * kLog2E);
+  const Vf scale = set(static_cast<float>(item.scale) * kLog2E);
   for (int c = 0; c < item.head_dim; c += kLanes) store(mul(load(out + c), scale), out + c);
 }
 

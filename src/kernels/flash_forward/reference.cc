@@ -55,7 +55,7 @@ class Row {
     for (int c = 0; c < item_.head_dim; ++c) {
       dot += q_[c] * element(run.k, kv.dtype, at + c * kv.k_dim_stride);
     }
-    const double s = dot * static_cast<double>(item_.scale);
+    const double s = dot * item_.scale;
     const double cap = static_cast<double>(item_.softcap);
     return cap > 0 ? cap * std::tanh(s / cap) : s;
   }
