@@ -126,6 +126,8 @@ TEST_P(ForwardGate, EveryLevelAndDtype) {
     for (Isa isa : supported_isas()) {
       expect_within_gate(data, run_prefill(data, isa),
                          std::string(isa_name(isa)) + " prefill " + dtype_name(kv));
+      expect_within_gate(data, run_decode(data, isa),
+                         std::string(isa_name(isa)) + " decode " + dtype_name(kv));
     }
   }
 }

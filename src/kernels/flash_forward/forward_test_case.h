@@ -298,6 +298,34 @@ inline Outputs run_prefill(ForwardData& data, Isa isa, int tile_queries = 0,
   });
 }
 
+// Calls of `queries` queries each (as many as fit kMaxDecodeRows if 0).
+inline Outputs run_decode(ForwardData& data, Isa isa, int queries = 0) {
+  const ForwardCase& c = data.problem();
+  const int most = kMaxDecodeRows / c.group();
+  queries = queries == 0 ? most : std::min(queries, most);
+  const TilePlan plan(c.mask, c.scope(), queries);
+  const std::size_t bytes = flash_decode_workspace_bytes(size_of(c, 1, queries), isa);
+  const AlignedBytes workspace(bytes);
+  const std::int64_t n_splits = (c.kv_len + kSplitKeys - 1) / kSplitKeys;
+  const std::size_t state_floats = flash_decode_state_floats(queries * c.group(), c.v_dim);
+  const AlignedArray<float> states(state_floats * static_cast<std::size_t>(n_splits));
+  return collect(data, [&](FlashForwardItem& item) {
+    for (std::size_t at = 0; at < plan.tiles().size(); ++at) {
+      item.tiles = plan.tiles().subspan(at, 1);
+      const std::size_t floats =
+          flash_decode_state_floats(item.tiles[0].n_queries * c.group(), c.v_dim);
+      std::memset(workspace.data(), 0xff, bytes);
+      std::memset(states.data(), 0xff, states.size() * sizeof(float));
+      for (std::int64_t split = n_splits - 1; split >= 0; --split) {
+        flash_decode_split(item, split, states.data() + static_cast<std::size_t>(split) * floats,
+                           workspace.data(), isa);
+      }
+      flash_decode_merge(item, {states.data(), n_splits, static_cast<std::int64_t>(floats)},
+                         workspace.data(), isa);
+    }
+  });
+}
+
 inline Outputs run_reference(ForwardData& data) {
   const ForwardCase& c = data.problem();
   const MaskPredicate sees(c.mask, c.scope());
