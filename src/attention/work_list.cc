@@ -1,6 +1,7 @@
 #include "attention/work_list.h"
 
 #include <algorithm>
+#include <tuple>
 
 namespace raptly {
 namespace {
@@ -58,8 +59,10 @@ void add_decode(WorkList& list, std::int64_t sequence, const TilePlan& plan,
 
 // Longest first for every thread: the sorted items are dealt to the threads' static ranges in turn.
 void order_for_threads(std::vector<PrefillWork>& work, int threads) {
-  std::stable_sort(work.begin(), work.end(),
-                   [](const PrefillWork& a, const PrefillWork& b) { return a.cost > b.cost; });
+  std::sort(work.begin(), work.end(), [](const PrefillWork& a, const PrefillWork& b) {
+    return std::tie(b.cost, a.sequence, a.kv_head, a.tile_begin) <
+           std::tie(a.cost, b.sequence, b.kv_head, b.tile_begin);
+  });
   if (threads == 1) return;
   std::vector<PrefillWork> dealt;
   dealt.reserve(work.size());

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "formats/byte_reader.h"
@@ -114,8 +115,9 @@ class HeaderParser {
 };
 
 void check_cover(std::vector<Entry>& entries, std::uint64_t data_bytes, const FileErrors& errors) {
-  std::stable_sort(entries.begin(), entries.end(),
-                   [](const Entry& a, const Entry& b) { return a.begin < b.begin; });
+  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    return std::tie(a.begin, a.end, a.tensor.name) < std::tie(b.begin, b.end, b.tensor.name);
+  });
   std::uint64_t at = 0;
   for (const Entry& entry : entries) {
     if (entry.begin != at) {
