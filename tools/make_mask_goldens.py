@@ -26,6 +26,11 @@ def window(q_len, kv_len, position, left, right):
     )
 
 
+def prefix(q_len, kv_len, position, n):
+    query, key = grid(q_len, kv_len)
+    return (key < n) | (key <= query + position)
+
+
 def lengths(q_len, kv_len, q_n, kv_n):
     query, key = grid(q_len, kv_len)
     return (query < q_n) & (key < kv_n)
@@ -45,6 +50,8 @@ def cases():
             yield shape, f"causal & {text}", causal(q_len, kv_len, p) & window(
                 q_len, kv_len, p, left, right
             )
+        for n in (0, 1, 3, 99):
+            yield shape, f"prefix({n})", prefix(q_len, kv_len, p, n)
         yield shape, "mistral(1)", window(q_len, kv_len, p, 0, 0)
         yield shape, "mistral(3)", window(q_len, kv_len, p, 2, 0)
     for position in (-3, 0, 4, 100):  # positions that the call gives

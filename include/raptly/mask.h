@@ -52,6 +52,10 @@ Mask window(std::optional<std::int64_t> left, std::optional<std::int64_t> right)
 // Mistral's count includes the query itself: window(size - 1, 0).
 Mask mistral(std::int64_t size);
 
+// Prefix-LM: every query sees the keys at positions 0 .. n-1, and beyond them those up to its own
+// place. Throws kInvalidArgument for a negative n.
+Mask prefix(std::int64_t n);
+
 // Batch entry b has q_lens[b] queries and kv_lens[b] keys; what lies beyond is padding. Rows beyond
 // q_lens[b] see nothing. Positions count from the lengths: bottom-right means kv_lens[b] -
 // q_lens[b].

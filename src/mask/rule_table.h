@@ -8,4 +8,5 @@
   RULE(causal)                  \
   RULE(lengths)                 \
   RULE(mistral)                 \
+  RULE(prefix)                  \
   RULE(window)
