@@ -22,6 +22,32 @@ namespace {
 
 std::size_t round_up(std::size_t n) { return (n + 63) / 64 * 64; }
 
+bool same_heads(const Mask& mask, std::int64_t a, std::int64_t b) {
+  return !mask.rule() || mask.rule()->same_heads(a, b);
+}
+
+HeadSets head_sets(const Mask& mask, const AttentionShape& shape) {
+  if (shape.n_heads == 0) return {};
+  const std::int64_t group = shape.n_heads / shape.n_kv_heads;
+  for (std::int64_t h = 0; h < shape.n_heads; ++h) {
+    if (!same_heads(mask, h / group * group, h)) return {shape.n_heads, 1};
+  }
+  return {shape.n_kv_heads, group};
+}
+
+// For each head set the first head that sees the same pairs; one entry when all do.
+std::vector<std::int64_t> heads_to_plan(const Mask& mask, const HeadSets& heads) {
+  std::vector<std::int64_t> first;
+  for (std::int64_t set = 0; set < heads.n_sets; ++set) {
+    const std::int64_t head = set * heads.heads_per_set;
+    std::int64_t like = 0;
+    while (!same_heads(mask, like, head)) like += heads.heads_per_set;
+    first.push_back(like);
+  }
+  const bool all_same = std::all_of(first.begin(), first.end(), [](auto h) { return h == 0; });
+  return all_same ? std::vector<std::int64_t>{0} : first;
+}
+
 }  // namespace
 
 std::byte* AttentionWorkspace::at_least(std::size_t n_bytes) {
@@ -34,12 +60,13 @@ std::byte* AttentionWorkspace::at_least(std::size_t n_bytes) {
 
 struct AttentionPlan::Impl {
   AttentionShape shape;
-  int group = 1;
+  HeadSets heads;
+  int lanes = 1;  // heads_per_set, as kernels take it
   double scale = 1;
   float softcap = 0;
   ExecutionContext* context = nullptr;
   std::vector<TilePlan> plans;
-  std::vector<MaskPredicate> predicates;  // of each sequence; f64 only
+  std::vector<MaskPredicate> predicates;  // of each sequence and head set; f64 only
   std::vector<PlannedSequence> sequences;
   WorkList work;
   std::vector<std::atomic<std::int64_t>> open_splits;  // of each merge, while a run is on
@@ -57,53 +84,58 @@ struct AttentionPlan::Impl {
   void size_workspace(AttentionWorkspace* shared);
   void fill_report(std::span<const SequenceGeometry> geometry);
   FlashForwardItem item(const SequenceTensors& tensors, const RowStrides& strides,
-                        std::int64_t kv_head) const;
+                        std::int64_t first_head) const;
   void run_prefill(const PrefillWork& part, std::span<const SequenceTensors> tensors,
                    const RowStrides& strides, std::byte* scratch) noexcept;
   void run_decode(const DecodeWork& part, std::span<const SequenceTensors> tensors,
                   const RowStrides& strides, std::byte* scratch) noexcept;
 };
 
-// One tile plan for all sequences of the same geometry, unless the mask tells batch entries apart.
+// One tile plan for all sequences of the same geometry, unless the mask tells batch entries apart,
+// and for all heads that see the same pairs.
 void AttentionPlan::Impl::plan_tiles(std::span<const SequenceGeometry> geometry, const Mask& mask) {
   const bool shared = mask.rule() == nullptr || mask.rule()->batch() == 0;
-  const Isa isa = context->isa();
-  std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>, std::size_t> known;
+  const std::vector<std::int64_t> planned_heads = heads_to_plan(mask, heads);
+  using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t>;
+  std::map<Key, std::size_t> known;
   std::vector<std::size_t> plan_of;
   for (std::size_t i = 0; i < geometry.size(); ++i) {
     const SequenceGeometry& g = geometry[i];
     const auto entry = shared ? std::int64_t{0} : static_cast<std::int64_t>(i);
-    const auto [found, is_new] =
-        known.try_emplace(std::tuple(g.q_len, g.kv_len, g.first_position, entry), plans.size());
-    plan_of.push_back(found->second);
-    const bool decode = !is_reference() && g.q_len * group <= kMaxDecodeRows;
-    if (is_new) {
-      const int tile_queries = decode ? kMaxDecodeRows : flash_forward_tile_queries(group, isa);
-      plans.emplace_back(mask, MaskScope{entry, 0, g.q_len, g.kv_len, g.first_position},
+    const bool decode = !is_reference() && g.q_len * lanes <= kMaxDecodeRows;
+    for (const std::int64_t head : planned_heads) {
+      const Key key(g.q_len, g.kv_len, g.first_position, entry, head);
+      const auto [found, is_new] = known.try_emplace(key, plans.size());
+      plan_of.push_back(found->second);
+      if (!is_new) continue;
+      const int tile_queries =
+          decode ? kMaxDecodeRows : flash_forward_tile_queries(lanes, context->isa());
+      plans.emplace_back(mask, MaskScope{entry, head, g.q_len, g.kv_len, g.first_position},
                          tile_queries);
     }
-    sequences.push_back({nullptr, decode});
-    if (is_reference()) {
-      const auto b = static_cast<std::int64_t>(i);
-      predicates.emplace_back(mask, MaskScope{b, 0, g.q_len, g.kv_len, g.first_position});
+    sequences.push_back({{}, decode});
+    for (std::int64_t set = 0; is_reference() && set < heads.n_sets; ++set) {
+      predicates.emplace_back(mask, MaskScope{static_cast<std::int64_t>(i), set * lanes, g.q_len,
+                                              g.kv_len, g.first_position});
     }
   }
-  for (std::size_t i = 0; i < sequences.size(); ++i) sequences[i].tiles = &plans[plan_of[i]];
+  for (std::size_t i = 0; i < plan_of.size(); ++i) {  // once plans has stopped growing
+    sequences[i / planned_heads.size()].plans.push_back(&plans[plan_of[i]]);
+  }
 }
 
 void AttentionPlan::Impl::size_workspace(AttentionWorkspace* shared) {
   FlashForwardSize size;
   size.max_tiles = std::max<std::int64_t>(1, work.max_tiles);
-  size.tile_queries = flash_forward_tile_queries(group, context->isa());
-  size.group = group;
+  size.tile_queries = flash_forward_tile_queries(lanes, context->isa());
+  size.group = lanes;
   size.head_dim = static_cast<int>(shape.head_dim);
   size.v_dim = static_cast<int>(shape.v_dim);
   int decode_rows = 0;
   for (const PlannedSequence& s : sequences) {
-    size.kv_len = std::max(size.kv_len, s.tiles->scope().kv_len);
-    if (s.decode) {
-      decode_rows = std::max(decode_rows, static_cast<int>(s.tiles->scope().q_len) * group);
-    }
+    const MaskScope& scope = s.plan(0).scope();
+    size.kv_len = std::max(size.kv_len, scope.kv_len);
+    if (s.decode) decode_rows = std::max(decode_rows, static_cast<int>(scope.q_len) * lanes);
   }
   std::size_t bytes = 0;
   if (!work.prefill.empty() && !is_reference())
@@ -137,12 +169,15 @@ void AttentionPlan::Impl::fill_report(std::span<const SequenceGeometry> geometry
   report.threads = context->threads();
   const double kv_size = static_cast<double>(dtype_size(shape.kv_dtype));
   for (std::size_t i = 0; i < sequences.size(); ++i) {
-    const TilePlan& tiles = *sequences[i].tiles;
-    report.tiles_full += tiles.n_full();
-    report.tiles_partial += tiles.n_partial();
-    report.tiles_empty += tiles.n_empty();
-    report.visible_pairs +=
-        static_cast<double>(tiles.visible_pairs()) * static_cast<double>(shape.n_heads);
+    const auto& plans_of = sequences[i].plans;
+    for (const TilePlan* tiles : plans_of) {
+      report.tiles_full += tiles->n_full();
+      report.tiles_partial += tiles->n_partial();
+      report.tiles_empty += tiles->n_empty();
+      report.visible_pairs += static_cast<double>(tiles->visible_pairs()) *
+                              static_cast<double>(shape.n_heads) /
+                              static_cast<double>(plans_of.size());
+    }
     const auto kv_len = static_cast<double>(geometry[i].kv_len),
                q_len = static_cast<double>(geometry[i].q_len);
     report.n_splits = std::max(report.n_splits, (geometry[i].kv_len + kSplitKeys - 1) / kSplitKeys);
@@ -156,11 +191,12 @@ void AttentionPlan::Impl::fill_report(std::span<const SequenceGeometry> geometry
 }
 
 FlashForwardItem AttentionPlan::Impl::item(const SequenceTensors& tensors,
-                                           const RowStrides& strides, std::int64_t kv_head) const {
+                                           const RowStrides& strides,
+                                           std::int64_t first_head) const {
   FlashForwardItem item;
-  item.first_head = kv_head * group;
-  item.kv_head = kv_head;
-  item.group = group;
+  item.first_head = first_head;
+  item.kv_head = first_head / (shape.n_heads / shape.n_kv_heads);
+  item.group = lanes;
   item.head_dim = static_cast<int>(shape.head_dim);
   item.v_dim = static_cast<int>(shape.v_dim);
   item.scale = scale;
@@ -188,8 +224,8 @@ void AttentionPlan::Impl::run_decode(const DecodeWork& part,
   const auto m = static_cast<std::size_t>(part.merge);
   const DecodeMerge& merge = work.merges[m];
   const auto s = static_cast<std::size_t>(merge.sequence);
-  FlashForwardItem row = item(tensors[s], strides, merge.kv_head);
-  row.tiles = sequences[s].tiles->tiles();
+  FlashForwardItem row = item(tensors[s], strides, merge.first_head);
+  row.tiles = sequences[s].plan(merge.first_head / lanes).tiles();
   float* first_state = states + static_cast<std::size_t>(merge.state_begin) * state_floats;
   for (std::int64_t split = part.split_begin; split < part.split_end; ++split) {
     const auto index = static_cast<std::size_t>(split - merge.first_split);
@@ -206,14 +242,17 @@ void AttentionPlan::Impl::run_prefill(const PrefillWork& part,
                                       std::span<const SequenceTensors> tensors,
                                       const RowStrides& strides, std::byte* scratch) noexcept {
   const auto s = static_cast<std::size_t>(part.sequence);
-  FlashForwardItem rows = item(tensors[s], strides, part.kv_head);
-  rows.tiles = sequences[s].tiles->tiles().subspan(
+  FlashForwardItem rows = item(tensors[s], strides, part.first_head);
+  const std::int64_t head_set = part.first_head / lanes;
+  rows.tiles = sequences[s].plan(head_set).tiles().subspan(
       static_cast<std::size_t>(part.tile_begin),
       static_cast<std::size_t>(part.tile_end - part.tile_begin));
   if (!is_reference()) return flash_forward(rows, scratch, context->isa());
   const QueryRange queries{rows.tiles.front().first_query,
                            rows.tiles.back().first_query + rows.tiles.back().n_queries};
-  flash_forward_reference(rows, queries, std::ref(predicates[s]));
+  const auto n_sets = static_cast<std::size_t>(heads.n_sets);
+  flash_forward_reference(rows, queries,
+                          std::ref(predicates[s * n_sets + static_cast<std::size_t>(head_set)]));
 }
 
 AttentionPlan::AttentionPlan(const AttentionShape& shape,
@@ -224,7 +263,8 @@ AttentionPlan::AttentionPlan(const AttentionShape& shape,
   impl_ = std::make_unique<Impl>();
   Impl& p = *impl_;
   p.shape = shape;
-  p.group = static_cast<int>(shape.n_kv_heads > 0 ? shape.n_heads / shape.n_kv_heads : 1);
+  p.heads = head_sets(options.mask, shape);
+  p.lanes = static_cast<int>(p.heads.heads_per_set);
   const auto head_dim = static_cast<double>(shape.head_dim);
   p.scale = options.scale ? static_cast<double>(*options.scale)
             : p.is_reference()
@@ -233,7 +273,7 @@ AttentionPlan::AttentionPlan(const AttentionShape& shape,
   p.softcap = options.softcap.value_or(0.0f);
   p.context = &context;
   p.plan_tiles(sequences, options.mask);
-  p.work = make_work_list(p.sequences, shape, context.threads());
+  p.work = make_work_list(p.sequences, p.heads, context.threads());
   p.size_workspace(workspace);
   p.fill_report(sequences);
 }

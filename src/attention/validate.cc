@@ -136,8 +136,13 @@ void check_plan(const AttentionShape& shape, std::span<const SequenceGeometry> s
   }
   const std::int64_t entries = options.mask.rule() ? options.mask.rule()->batch() : 0;
   if (entries != 0 && entries != static_cast<std::int64_t>(sequences.size())) {
-    fail("the mask has lengths for " + text(entries) + " batch entries, the batch has " +
+    fail("the mask is for " + text(entries) + " batch entries, the batch has " +
          text(static_cast<std::int64_t>(sequences.size())) + ". They must be equal.");
+  }
+  const std::int64_t heads = options.mask.rule() ? options.mask.rule()->n_heads() : 0;
+  if (heads != 0 && heads != shape.n_heads) {
+    fail("the mask is for " + text(heads) + " heads, q has " + text(shape.n_heads) +
+         ". They must be equal.");
   }
 }
 

@@ -82,9 +82,8 @@ TEST(AttentionErrors, Options) {
   EXPECT_EQ(c.error(), "[attention] softcap is 0. It must be above 0; use None for no softcap.");
   c = {};
   c.options.mask = mask::lengths({2, 2}, {3, 3});
-  EXPECT_EQ(
-      c.error(),
-      "[attention] the mask has lengths for 2 batch entries, the batch has 1. They must be equal.");
+  EXPECT_EQ(c.error(),
+            "[attention] the mask is for 2 batch entries, the batch has 1. They must be equal.");
   c = {};
   c.options.mask = mask::lengths({9}, {3});
   EXPECT_EQ(c.error(), "[lengths] q_lens[0] is 9, q_len is 4. A length may not exceed the tensor.");

@@ -11,17 +11,18 @@
 
 namespace raptly {
 
-// Query tiles [tile_begin, tile_end) of one sequence for one key head.
+// Query tiles [tile_begin, tile_end) of one sequence for the heads from first_head on that share
+// lanes.
 struct PrefillWork {
-  std::int64_t sequence = 0, kv_head = 0;
+  std::int64_t sequence = 0, first_head = 0;
   std::int64_t tile_begin = 0, tile_end = 0;
   double cost = 0;  // visible pairs
 };
 
-// All splits of one (sequence, key head) of a decoding sequence: they start at first_split, and
-// state s is at state_begin + s. The item that finishes the last of them merges.
+// All splits of one (sequence, heads that share lanes) of a decoding sequence: they start at
+// first_split, and state s is at state_begin + s. The item that finishes the last of them merges.
 struct DecodeMerge {
-  std::int64_t sequence = 0, kv_head = 0;
+  std::int64_t sequence = 0, first_head = 0;
   std::int64_t first_split = 0, n_splits = 0;
   std::int64_t state_begin = 0;
 };
@@ -40,12 +41,22 @@ struct WorkList {
   std::int64_t n_items() const { return static_cast<std::int64_t>(prefill.size() + decode.size()); }
 };
 
-// What the list is made of: per sequence its tile plan and whether the decode driver takes it.
-struct PlannedSequence {
-  const TilePlan* tiles = nullptr;
-  bool decode = false;
+// Heads share lanes where they share a key head and a plan.
+struct HeadSets {
+  std::int64_t n_sets = 0;         // set s: heads s * heads_per_set and on
+  std::int64_t heads_per_set = 1;  // the group, or 1 where heads of a group see different pairs
 };
-WorkList make_work_list(std::span<const PlannedSequence> sequences, const AttentionShape& shape,
+
+// What the list is made of: per sequence its tile plans and whether the decode driver takes it.
+struct PlannedSequence {
+  std::vector<const TilePlan*> plans;  // one for all head sets, or one for each
+  bool decode = false;
+
+  const TilePlan& plan(std::int64_t head_set) const {
+    return *plans[plans.size() == 1 ? 0 : static_cast<std::size_t>(head_set)];
+  }
+};
+WorkList make_work_list(std::span<const PlannedSequence> sequences, const HeadSets& heads,
                         int threads);
 
 }  // namespace raptly

@@ -13,7 +13,7 @@ namespace raptly {
 class MaskPredicate {
  public:
   MaskPredicate(const Mask& mask, const MaskScope& scope)
-      : mask_(mask), scope_(mask.rule() ? mask.rule()->place(scope) : scope) {}
+      : mask_(mask), scope_(mask_detail::place_mask(mask, scope)) {}
 
   bool operator()(std::int64_t query, std::int64_t key) const {
     return !mask_.rule() || mask_.rule()->sees(scope_, query, key);

@@ -1,5 +1,7 @@
 #include "mask/rule.h"
 
+#include "raptly/error.h"
+
 namespace raptly::mask_detail {
 
 void Rule::bits(const MaskScope& scope, const MaskTile& tile,
@@ -12,6 +14,35 @@ void Rule::bits(const MaskScope& scope, const MaskTile& tile,
     }
     words[static_cast<std::size_t>(k)] = word;
   }
+}
+
+namespace {
+
+// Far above any memory, far below the overflow of sums of positions.
+constexpr std::int64_t kMaxLength = std::int64_t{1} << 48;
+
+void check_number(const char* name, std::int64_t value, std::int64_t least) {
+  if (value >= least && value <= kMaxLength) return;
+  fail("mask", std::string(name) + " is " + std::to_string(value) + ". It must be " +
+                   std::to_string(least) + " .. 2^48.");
+}
+
+}  // namespace
+
+MaskScope place_mask(const Mask& mask, const MaskScope& scope) {
+  check_number("q_len", scope.q_len, 0);
+  check_number("kv_len", scope.kv_len, 0);
+  check_number("first_position", scope.first_position, -kMaxLength);
+  check_number("batch", scope.batch, 0);
+  check_number("head", scope.head, 0);
+  if (!mask.rule()) return scope;
+  const MaskScope placed = mask.rule()->place(scope);
+  mask.rule()->check(placed);
+  return placed;
+}
+
+void fail(const char* where, const std::string& message) {
+  throw Error(ErrorCode::kInvalidArgument, std::string("[") + where + "] " + message);
 }
 
 }  // namespace raptly::mask_detail

@@ -1,11 +1,12 @@
 // A rule: one leaf or inner node of a mask tree.
 //
 // A rule answers whole rectangles of (query, key) pairs as empty, full or partial in O(1) or O(log
-// n), so planning asks tiles, never pairs. To add a rule: one file with a class of this interface
-// and a parse_NAME function, and one line in rule_table.h.
+// n), so planning asks tiles, never pairs. To add a rule: one file in rules/ with a class of this
+// interface and a parse_NAME function, and one line in rule_table.h.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 
@@ -35,11 +36,15 @@ constexpr std::uint64_t bit_range(std::int64_t lo, std::int64_t hi, std::int64_t
   return (~std::uint64_t{0} >> (64 - (hi - lo))) << lo;
 }
 
+// How tightly the text of a rule binds: ~ before & before |.
+enum class Binding : std::uint8_t { kOr, kAnd, kTight };
+
 class Rule {
  public:
   virtual ~Rule() = default;
 
-  // The definition of the rule, checked against NumPy; the other answers must agree with it.
+  // The definition of the rule, checked against NumPy; the other answers must agree with it. The
+  // scope of this and the next two is a placed one (place_mask).
   virtual bool sees(const MaskScope& scope, std::int64_t query, std::int64_t key) const = 0;
 
   // kEmpty and kFull must hold for every pair of the tile; kPartial may be said whenever it is
@@ -54,24 +59,38 @@ class Rule {
 
   // Parses back to an equal mask; equal masks print the same.
   virtual std::string to_string() const = 0;
+  virtual Binding binding() const { return Binding::kTight; }
 
-  // Rules that move the queries (lengths) say where they stand; asked once, at the root, before any
-  // of the questions above. Throws kInvalidArgument when the rule does not fit the scope.
+  // Rules that say where tokens stand (lengths, packed, positions) place the scope. At most one of
+  // a tree does, and only under &: what is padding must stay unseen. Throws kInvalidArgument when
+  // the rule does not fit the scope.
+  virtual bool moves_tokens() const { return false; }
   virtual MaskScope place(const MaskScope& scope) const { return scope; }
-  virtual bool moves_queries() const { return false; }
+  // Throws kInvalidArgument when the rule does not fit the placed scope (lists of another length).
+  virtual void check(const MaskScope& /*scope*/) const {}
 
-  // The number of batch entries that the rule was written for; 0: the same for each entry, so plans
-  // may be shared.
+  // The number of batch entries, or heads, that the rule was written for; 0: any.
   virtual std::int64_t batch() const { return 0; }
+  virtual std::int64_t n_heads() const { return 0; }
+  // Whether two heads see the same pairs, so that they may share a plan.
+  virtual bool same_heads(std::int64_t /*a*/, std::int64_t /*b*/) const { return true; }
 
   // Nodes of this tree, and its longest path, itself included.
   virtual int n_rules() const { return 1; }
   virtual int depth() const { return 1; }
 };
 
+using RulePtr = std::shared_ptr<const Rule>;
+
 // Limits of a mask tree, in text or built in code: enough for any real mask, and small enough that
 // recursion over a tree is safe.
 constexpr int kMaxRules = 1024;
 constexpr int kMaxDepth = 64;
+
+// The scope with its tokens placed, after every check of the mask. Throws kInvalidArgument.
+MaskScope place_mask(const Mask& mask, const MaskScope& scope);
+
+// Throws kInvalidArgument "[where] message".
+[[noreturn]] void fail(const char* where, const std::string& message);
 
 }  // namespace raptly::mask_detail

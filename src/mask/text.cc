@@ -1,7 +1,9 @@
 // The text form of masks.
-//   mask      = term { "&" term }
-//   term      = "(" mask ")" | rule [ "(" [ argument { "," argument } ] ")" ]
-//   argument  = [ name "=" ] ( integer | "None" | text in double quotes | "[" [ integers ] "]" )
+//   mask      = both { "|" both }
+//   both      = term { "&" term }
+//   term      = { "~" } ( "(" mask ")" | rule [ "(" [ argument { "," argument } ] ")" ] )
+//   argument  = [ name "=" ] ( integer | "None" | text in double quotes | list )
+//   list      = "[" [ integer { "," integer } | list { "," list } ] "]"
 #include <cctype>
 #include <charconv>
 #include <utility>
@@ -18,8 +20,6 @@ namespace mask_detail {
 #define RAPTLY_DECLARE_RULE(name) Mask parse_##name(RuleArguments& args);
 RAPTLY_MASK_RULES(RAPTLY_DECLARE_RULE)
 #undef RAPTLY_DECLARE_RULE
-
-Mask parse_all(RuleArguments&) { return Mask(); }
 
 namespace {
 
@@ -42,7 +42,7 @@ class Parser {
   Mask parse() {
     Mask mask = expression(1);
     skip_spaces();
-    if (at_ < text_.size()) fail_here("expected & or the end of the text");
+    if (at_ < text_.size()) fail_here("expected &, | or the end of the text");
     return mask;
   }
 
@@ -51,6 +51,15 @@ class Parser {
     if (depth > kMaxDepth) {
       fail_at(at_ + 1, "parentheses are more than " + std::to_string(kMaxDepth) + " deep.");
     }
+    Mask mask = both(depth);
+    for (std::size_t column = next_column(); accept('|'); column = next_column()) {
+      const Mask right = both(depth);
+      mask = with_column(column, [&] { return mask | right; });
+    }
+    return mask;
+  }
+
+  Mask both(int depth) {
     Mask mask = term(depth);
     for (std::size_t column = next_column(); accept('&'); column = next_column()) {
       const Mask right = term(depth);
@@ -60,6 +69,14 @@ class Parser {
   }
 
   Mask term(int depth) {
+    const std::size_t column = next_column();
+    bool negated = false;  // counted, not nested: a text may hold a million ~
+    while (accept('~')) negated = !negated;
+    const Mask mask = plain_term(depth);
+    return negated ? with_column(column, [&] { return ~mask; }) : mask;
+  }
+
+  Mask plain_term(int depth) {
     if (accept('(')) {
       Mask mask = expression(depth + 1);
       expect(')');
@@ -102,13 +119,7 @@ class Parser {
 
   void value(RuleArgument& argument) {
     if (accept('[')) {
-      std::vector<std::int64_t> list;
-      if (!accept(']')) {
-        do list.push_back(integer());
-        while (accept(','));
-        expect(']');
-      }
-      argument.value = std::move(list);
+      argument.value = list(1);
     } else if (accept('"')) {
       const std::size_t end = text_.find('"', at_);
       if (end == std::string_view::npos) fail_at(at_, "this text has no closing quote.");
@@ -120,6 +131,25 @@ class Parser {
       at_ = start;
       argument.value = integer();
     }
+  }
+
+  ArgumentList list(int depth) {
+    if (depth > kMaxListDepth) {
+      fail_at(at_, "lists are more than " + std::to_string(kMaxListDepth) + " deep.");
+    }
+    ArgumentList list;
+    if (accept(']')) return list;
+    do {
+      if (list.integers.empty() && accept('[')) {
+        list.lists.push_back(this->list(depth + 1));
+      } else if (list.lists.empty()) {
+        list.integers.push_back(integer());
+      } else {
+        fail_here("expected [");
+      }
+    } while (accept(','));
+    expect(']');
+    return list;
   }
 
   std::int64_t integer() {

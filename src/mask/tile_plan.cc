@@ -7,7 +7,6 @@
 #include <unordered_map>
 
 #include "mask/rule.h"
-#include "raptly/error.h"
 
 namespace raptly {
 namespace {
@@ -16,28 +15,6 @@ using mask_detail::bit_range;
 using mask_detail::MaskTile;
 using mask_detail::Rule;
 using mask_detail::TileAnswer;
-
-// Far above any memory, far below the overflow of sums of positions.
-constexpr std::int64_t kMaxLength = std::int64_t{1} << 48;
-
-void check_scope(const MaskScope& scope, int tile_queries) {
-  const auto fail = [](const std::string& message) {
-    throw Error(ErrorCode::kInvalidArgument, "[mask] " + message);
-  };
-  const auto check = [&](const char* name, std::int64_t value, std::int64_t least) {
-    if (value >= least && value <= kMaxLength) return;
-    fail(std::string(name) + " is " + std::to_string(value) + ". It must be " +
-         std::to_string(least) + " .. 2^48.");
-  };
-  check("q_len", scope.q_len, 0);
-  check("kv_len", scope.kv_len, 0);
-  check("first_position", scope.first_position, -kMaxLength);
-  if (scope.batch < 0 || scope.head < 0) fail("batch and head must be 0 or more.");
-  if (tile_queries < 1 || tile_queries > kMaxTileQueries) {
-    fail("tile_queries is " + std::to_string(tile_queries) + ". It must be 1 .. " +
-         std::to_string(kMaxTileQueries) + ".");
-  }
-}
 
 std::uint64_t hash_words(std::span<const std::uint64_t> words) {
   std::uint64_t hash = words.size();
@@ -170,8 +147,16 @@ class TilePlan::Builder {
 };
 
 TilePlan::TilePlan(const Mask& mask, const MaskScope& scope, int tile_queries) : scope_(scope) {
-  check_scope(scope, tile_queries);
-  Builder(*this, mask.rule(), mask.rule() ? mask.rule()->place(scope) : scope).build(tile_queries);
+  if (tile_queries < 1 || tile_queries > kMaxTileQueries) {
+    mask_detail::fail("mask", "tile_queries is " + std::to_string(tile_queries) +
+                                  ". It must be 1 .. " + std::to_string(kMaxTileQueries) + ".");
+  }
+  Builder(*this, mask.rule(), mask_detail::place_mask(mask, scope)).build(tile_queries);
+}
+
+std::size_t TilePlan::memory_bytes() const {
+  return tiles_.capacity() * sizeof(QueryTile) + spans_.capacity() * sizeof(TileSpan) +
+         bits_.capacity() * sizeof(std::uint64_t);
 }
 
 }  // namespace raptly

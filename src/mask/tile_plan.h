@@ -6,12 +6,17 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "raptly/mask.h"
 
 namespace raptly {
+
+namespace mask_detail {
+class Placement;
+}
 
 constexpr std::int64_t kBlockKeys = 128;
 constexpr std::int64_t kSplitKeys = 1024;
@@ -41,6 +46,10 @@ struct MaskScope {
   std::int64_t q_len = 0;
   std::int64_t kv_len = 0;
   std::int64_t first_position = 0;  // position of query 0; keys stand at their ordinals
+
+  // Set by rules that say where tokens stand (Rule::place), for the other rules of the tree.
+  const mask_detail::Placement* placement = nullptr;  // positions that are not a straight line
+  std::optional<std::int64_t> sequence_kv_len = std::nullopt;  // without padding; default kv_len
 };
 
 class TilePlan {
@@ -59,6 +68,7 @@ class TilePlan {
   std::int64_t n_partial() const { return n_partial_; }
   std::int64_t n_empty() const { return n_empty_; }
   std::int64_t visible_pairs() const { return visible_pairs_; }
+  std::size_t memory_bytes() const;
 
  private:
   class Builder;

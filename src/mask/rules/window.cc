@@ -2,9 +2,8 @@
 #include <algorithm>
 #include <memory>
 
-#include "mask/rule.h"
+#include "mask/placement.h"
 #include "mask/rule_arguments.h"
-#include "raptly/error.h"
 #include "raptly/mask.h"
 
 namespace raptly {
@@ -25,21 +24,24 @@ class Window final : public Rule {
         reach_right_(std::min(right.value_or(kFar), kFar)) {}
 
   bool sees(const MaskScope& scope, std::int64_t query, std::int64_t key) const override {
-    const std::int64_t position = scope.first_position + query;
-    return position - reach_left_ <= key && key <= position + reach_right_;
+    return inside(query_position(scope, query), key_position(scope, key));
   }
   TileAnswer answer(const MaskScope& scope, const MaskTile& tile) const override {
-    const std::int64_t first = scope.first_position + tile.first_query;
-    const std::int64_t last = first + tile.n_queries - 1;
-    if (tile.last_key() < first - reach_left_ || tile.first_key > last + reach_right_) {
+    const Range queries = query_positions(scope, tile), keys = key_positions(scope, tile);
+    if (keys.most < queries.least - reach_left_ || keys.least > queries.most + reach_right_) {
       return TileAnswer::kEmpty;
     }
     const bool full =
-        tile.first_key >= last - reach_left_ && tile.last_key() <= first + reach_right_;
+        keys.least >= queries.most - reach_left_ && keys.most <= queries.least + reach_right_;
     return full ? TileAnswer::kFull : TileAnswer::kPartial;
   }
   void bits(const MaskScope& scope, const MaskTile& tile,
             std::span<std::uint64_t> words) const override {
+    if (scope.placement) {
+      return bits_by_position(scope, tile, words, [this](std::int64_t query, std::int64_t key) {
+        return inside(query, key);
+      });
+    }
     // Query i sees the key when key - right <= position <= key + left.
     const std::int64_t key = tile.first_key - scope.first_position - tile.first_query;
     for (std::int64_t k = 0; k < tile.n_keys; ++k) {
@@ -53,15 +55,18 @@ class Window final : public Rule {
   }
 
  private:
+  bool inside(std::int64_t query, std::int64_t key) const {
+    return query - reach_left_ <= key && key <= query + reach_right_;
+  }
+
   Bound left_, right_;
   std::int64_t reach_left_, reach_right_;
 };
 
 void check_bound(const char* name, Bound bound) {
   if (bound && *bound < 0) {
-    throw Error(ErrorCode::kInvalidArgument, std::string("[window] ") + name + " is " +
-                                                 std::to_string(*bound) +
-                                                 ". It must be 0 or more; use None for no bound.");
+    fail("window", std::string(name) + " is " + std::to_string(*bound) +
+                       ". It must be 0 or more; use None for no bound.");
   }
 }
 
@@ -74,6 +79,10 @@ Mask parse_window(RuleArguments& args) {
 
 Mask parse_mistral(RuleArguments& args) { return mask::mistral(args.integer(0, "size")); }
 
+Mask parse_hf_bidirectional(RuleArguments& args) {
+  return mask::hf_bidirectional(args.integer(0, "size"));
+}
+
 }  // namespace mask_detail
 
 Mask mask::window(std::optional<std::int64_t> left, std::optional<std::int64_t> right) {
@@ -84,11 +93,19 @@ Mask mask::window(std::optional<std::int64_t> left, std::optional<std::int64_t> 
 
 Mask mask::mistral(std::int64_t size) {
   if (size < 1) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "[mistral] size is " + std::to_string(size) +
-                    ". It must be 1 or more: it counts the query's own key.");
+    mask_detail::fail("mistral", "size is " + std::to_string(size) +
+                                     ". It must be 1 or more: it counts the query's own key.");
   }
   return window(size - 1, 0);
+}
+
+Mask mask::hf_bidirectional(std::int64_t size) {
+  if (size < 0) {
+    mask_detail::fail("hf_bidirectional",
+                      "size is " + std::to_string(size) +
+                          ". It must be 0 or more: it counts the keys on each side.");
+  }
+  return window(size, size);
 }
 
 }  // namespace raptly

@@ -6,7 +6,6 @@
 
 #include "mask/rule.h"
 #include "mask/rule_arguments.h"
-#include "raptly/error.h"
 #include "raptly/mask.h"
 
 namespace raptly {
@@ -15,23 +14,11 @@ namespace {
 
 using Lens = std::vector<std::int64_t>;
 
-[[noreturn]] void fail(const std::string& message) {
-  throw Error(ErrorCode::kInvalidArgument, "[lengths] " + message);
-}
-
-std::string list_text(const Lens& values) {
-  std::string text = "[";
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    if (i > 0) text += ", ";
-    text += std::to_string(values[i]);
-  }
-  return text + "]";
-}
-
 void check_length(const char* name, const Lens& lens, std::size_t b, std::int64_t limit) {
   if (lens[b] <= limit) return;
-  fail(std::string(name) + "s[" + std::to_string(b) + "] is " + std::to_string(lens[b]) + ", " +
-       name + " is " + std::to_string(limit) + ". A length may not exceed the tensor.");
+  fail("lengths", std::string(name) + "s[" + std::to_string(b) + "] is " + std::to_string(lens[b]) +
+                      ", " + name + " is " + std::to_string(limit) +
+                      ". A length may not exceed the tensor.");
 }
 
 class Lengths final : public Rule {
@@ -62,16 +49,17 @@ class Lengths final : public Rule {
   MaskScope place(const MaskScope& scope) const override {
     const auto b = static_cast<std::size_t>(scope.batch);
     if (b >= q_lens_.size()) {
-      fail("there are " + std::to_string(q_lens_.size()) + " lengths, but batch entry " +
-           std::to_string(b) + " was asked for. Give one length for each entry.");
+      fail("lengths", "there are " + std::to_string(q_lens_.size()) + " lengths, but batch entry " +
+                          std::to_string(b) + " was asked for. Give one length for each entry.");
     }
     check_length("q_len", q_lens_, b, scope.q_len);
     check_length("kv_len", kv_lens_, b, scope.kv_len);
     MaskScope placed = scope;
     placed.first_position = kv_lens_[b] - q_lens_[b];
+    placed.sequence_kv_len = kv_lens_[b];
     return placed;
   }
-  bool moves_queries() const override { return true; }
+  bool moves_tokens() const override { return true; }
   std::int64_t batch() const override { return static_cast<std::int64_t>(q_lens_.size()); }
 
  private:
@@ -87,8 +75,8 @@ class Lengths final : public Rule {
 void check_not_negative(const char* name, const Lens& lens) {
   for (std::size_t b = 0; b < lens.size(); ++b) {
     if (lens[b] < 0) {
-      fail(std::string(name) + "[" + std::to_string(b) + "] is " + std::to_string(lens[b]) +
-           ". A length must be 0 or more.");
+      fail("lengths", std::string(name) + "[" + std::to_string(b) + "] is " +
+                          std::to_string(lens[b]) + ". A length must be 0 or more.");
     }
   }
 }
@@ -104,9 +92,9 @@ Mask parse_lengths(RuleArguments& args) {
 
 Mask mask::lengths(std::vector<std::int64_t> q_lens, std::vector<std::int64_t> kv_lens) {
   if (q_lens.size() != kv_lens.size() || q_lens.empty()) {
-    mask_detail::fail("q_lens has " + std::to_string(q_lens.size()) + " entries, kv_lens has " +
-                      std::to_string(kv_lens.size()) +
-                      ". Give one of each for each batch entry, and at least one.");
+    mask_detail::fail("lengths", "q_lens has " + std::to_string(q_lens.size()) +
+                                     " entries, kv_lens has " + std::to_string(kv_lens.size()) +
+                                     ". Give one of each for each batch entry, and at least one.");
   }
   mask_detail::check_not_negative("q_lens", q_lens);
   mask_detail::check_not_negative("kv_lens", kv_lens);
