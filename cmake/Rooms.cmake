@@ -100,7 +100,7 @@ function(raptly_program name)
   add_library(raptly_${ARG_ROOM} STATIC ${sources})
   raptly_settings(raptly_${ARG_ROOM})
   target_link_libraries(raptly_${ARG_ROOM} PUBLIC raptly_model PkgConfig::HWY
-    nlohmann_json::nlohmann_json CLI11::CLI11 spdlog::spdlog)
+    nlohmann_json::nlohmann_json CLI11::CLI11 spdlog::spdlog PNG::PNG)
   target_compile_definitions(raptly_${ARG_ROOM} PRIVATE RAPTLY_VERSION="${PROJECT_VERSION}")
   add_executable(${name} ${PROJECT_SOURCE_DIR}/src/${ARG_ROOM}/main.cc)
   raptly_settings(${name})

@@ -39,6 +39,7 @@ FOREIGN = {
     "utf8proc": {"text"},
     "CLI/": {"cli"},
     "spdlog/": {"cli"},
+    "png.h": {"cli"},
 }
 TEST = re.compile(r"_(test|bench|fuzz)\.cc$|_test_|testdata")
 

@@ -49,7 +49,7 @@ TEST(Cli, HelpIsForNewcomers) {
   EXPECT_EQ(run.exit_code, 0);
   EXPECT_EQ(run.err, "");
   for (const std::string word : {"run", "chat", "tokenize", "logits", "perplexity", "inspect",
-                                 "bench", "check", "probe", "Examples:", "Exit codes"}) {
+                                 "bench", "mask", "check", "probe", "Examples:", "Exit codes"}) {
     EXPECT_NE(run.out.find(word), std::string::npos) << word;
     if (word[0] >= 'a' && word != "bench") {
       const ProgramRun help = run_program({word, "--help"});

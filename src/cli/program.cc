@@ -22,6 +22,7 @@ constexpr const char* kExamples =
     "  raptly chat model.gguf                               talk to a model, turn by turn\n"
     "  raptly inspect model.gguf                            what is in the file\n"
     "  raptly bench model model.gguf                        how fast it runs here\n"
+    "  raptly mask 'causal & window(256, 0)'                draw a mask and its cost\n"
     "\n"
     "\"raptly COMMAND --help\" tells more about a command.\n"
     "Exit codes: 0 fine, 1 failed, 2 wrong use, 130 interrupted (Ctrl-C).";
@@ -113,6 +114,7 @@ int run_program(int argc, char** argv) {
   add_perplexity(app, action);
   add_inspect(app, action);
   add_bench(app, action);
+  add_mask(app, action);
   add_check(app, action);
   add_probe(app, action);
   if (argc < 2) {

@@ -34,6 +34,7 @@ void add_logits(CLI::App& app, Action& action);
 void add_perplexity(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
+void add_mask(CLI::App& app, Action& action);
 void add_probe(CLI::App& app, Action& action);
 void add_check(CLI::App& app, Action& action);
 
