@@ -2,14 +2,14 @@
 """Fails when an innermost FMA loop of the attention kernels keeps vectors on the stack.
 
 usage: check_spills.py LIBRARY.a. Disassembles the attention kernels' objects; an innermost loop is a
-backward jump that holds no other. Loops with at least 8 FMA are the register tiles of the microkernel:
+backward jump that holds no other. Loops with at least 8 FMA or vdpbf16ps are the register tiles of the microkernel:
 one vector spill there costs 5 to 40 % of the peak.
 """
 import re
 import subprocess
 import sys
 
-OBJECTS = ("flash_forward.cc.o", "gemm.cc.o")
+OBJECTS = ("flash_forward.cc.o", "gemm.cc.o", "prefill_avx512bf16.cc.o", "decode_avx512bf16.cc.o")
 INSTRUCTION = re.compile(r"^\s+([0-9a-f]+):\s+(\S+)\s*(.*)$")
 STACK = re.compile(r"\((%rsp|%rbp)")
 
@@ -34,7 +34,7 @@ def main() -> int:
     def finish() -> None:
         nonlocal checked
         for loop in loops(lines):
-            if sum(name.startswith("vfmadd") for _, name, _ in loop) < 8:
+            if sum(name.startswith(("vfmadd", "vdpbf16ps")) for _, name, _ in loop) < 8:
                 continue
             checked += 1
             spills = [l for l in loop if re.search(r"%[xyz]mm", l[2]) and STACK.search(l[2])]

@@ -25,6 +25,7 @@ struct AttentionOptions {
 // head_dim and v_dim are 1 .. 1024. batch, q_len and kv_len may be 0. A row that sees no key gives
 // out 0, lse -inf. The bits of a row depend on nothing but its own query, keys and values: not on
 // batch, other rows, threads, layout, or which kernel computed it (docs/numerics.md).
+// bf16 q, k and v at the level avx512_bf16: scores from bf16 products and p rounded to bf16.
 // f64 tensors (all of them) run the reference path. out may not overlap q, k or v.
 // Throws Error before anything is written: kInvalidArgument (shapes, options), kTypeMismatch
 // (dtypes). Source: Dao, FlashAttention-2, arXiv:2307.08691; Milakov & Gimelshein,

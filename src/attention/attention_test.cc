@@ -18,6 +18,11 @@ struct Case {
 
 std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
 
+constexpr std::pair<DType, DType> kDtypes[] = {{DType::kF32, DType::kF32},
+                                               {DType::kF32, DType::kBf16},
+                                               {DType::kF16, DType::kF16},
+                                               {DType::kBf16, DType::kBf16}};
+
 class AttentionShapes : public testing::TestWithParam<Case> {};
 
 TEST_P(AttentionShapes, AgreesWithTheReference) {
@@ -25,11 +30,11 @@ TEST_P(AttentionShapes, AgreesWithTheReference) {
   unsigned seed = 1;
   for (const Isa isa : supported_isas()) {
     ExecutionContext context(2, isa);
-    for (const DType kv : {DType::kF32, DType::kBf16, DType::kF16}) {
+    for (const auto& [q, kv] : kDtypes) {
       for (const bool permuted : {false, true}) {
-        TestProblem p(c.sizes, kv == DType::kF16 ? DType::kF16 : DType::kF32, kv, seed++, permuted);
+        TestProblem p(c.sizes, q, kv, seed++, permuted);
         p.options.mask = Mask::parse(c.mask);
-        SCOPED_TRACE(std::string(isa_name(isa)) + " " + dtype_name(kv) +
+        SCOPED_TRACE(std::string(isa_name(isa)) + " " + dtype_name(q) + " " + dtype_name(kv) +
                      (permuted ? " bhsd" : " bshd"));
         p.run(context);
         check_against_reference(p, context);
@@ -79,13 +84,15 @@ TEST(Attention, ScaleAndSoftcap) {
   for (const std::int64_t q_len : {2, 60}) {
     for (const float scale : {0.0f, -0.3f, 0.7f}) {
       for (const float softcap : {0.0f, 0.5f, 30.0f}) {
-        TestProblem p({1, q_len, 190, 2, 1, 64, 64}, DType::kF32, DType::kF32, 5);
-        p.options.scale = scale;
-        if (softcap > 0) p.options.softcap = softcap;
-        p.options.mask = mask::causal();
-        p.run(default_context());
-        SCOPED_TRACE(std::to_string(scale) + " " + std::to_string(softcap));
-        check_against_reference(p, default_context());
+        for (const DType dtype : {DType::kF32, DType::kBf16}) {
+          TestProblem p({1, q_len, 190, 2, 1, 64, 64}, dtype, dtype, 5);
+          p.options.scale = scale;
+          if (softcap > 0) p.options.softcap = softcap;
+          p.options.mask = mask::causal();
+          p.run(default_context());
+          SCOPED_TRACE(std::to_string(scale) + " " + std::to_string(softcap));
+          check_against_reference(p, default_context());
+        }
       }
     }
   }

@@ -15,8 +15,16 @@ using namespace attention_testing;
 
 constexpr Sizes kSizes{2, 150, 2300, 6, 2, 64, 64};
 
-TestProblem make_problem(DType kv, const char* mask = "causal") {
-  TestProblem p(kSizes, DType::kF32, kv, 21);
+// q is bf16 where both are: the kernels of the level avx512_bf16.
+struct Dtypes {
+  DType q, kv;
+  Dtypes(DType all) : q(DType::kF32), kv(all) {}  // NOLINT: f32 queries over any keys
+  Dtypes(DType of_q, DType of_kv) : q(of_q), kv(of_kv) {}
+};
+const Dtypes kBf16Dots{DType::kBf16, DType::kBf16};
+
+TestProblem make_problem(const Dtypes& dtypes, const char* mask = "causal") {
+  TestProblem p(kSizes, dtypes.q, dtypes.kv, 21);
   p.options.mask = Mask::parse(mask);
   return p;
 }
@@ -25,7 +33,7 @@ TestProblem make_problem(DType kv, const char* mask = "causal") {
 void run_rows(TestProblem& p, std::int64_t first, std::int64_t n, ExecutionContext& context) {
   std::vector<SequenceGeometry> geometry(2,
                                          {n, kSizes.kv_len, kSizes.kv_len - kSizes.q_len + first});
-  const AttentionShape shape{6, 2, 64, 64, DType::kF32, p.k.dtype, DType::kF32};
+  const AttentionShape shape{6, 2, 64, 64, p.q.dtype, p.k.dtype, DType::kF32};
   AttentionPlan plan(shape, geometry, p.options, context);
   EXPECT_NE(plan.report().kernel.find(n * 3 <= 16 ? "decode" : "prefill"), std::string::npos);
   std::vector<KvRun> runs(2);
@@ -37,7 +45,8 @@ void run_rows(TestProblem& p, std::int64_t first, std::int64_t n, ExecutionConte
     runs[b].v =
         p.v.bytes.data() + static_cast<std::size_t>(p.v.index(at, 0, 0, 0)) * dtype_size(p.v.dtype);
     runs[b].n = kSizes.kv_len;
-    tensors[b].q = p.q.view().as<float>() + p.q.index(at, first, 0, 0);
+    tensors[b].q = p.q.bytes.data() +
+                   static_cast<std::size_t>(p.q.index(at, first, 0, 0)) * dtype_size(p.q.dtype);
     tensors[b].out = p.out.view().as<float>() + p.out.index(at, first, 0, 0);
     tensors[b].lse = p.lse.data() + at * 6 * kSizes.q_len + first;
     tensors[b].kv = {{&runs[b], 1}, p.k.dtype, 128, 64, 1, 128, 64, 1, kSizes.kv_len};
@@ -46,7 +55,7 @@ void run_rows(TestProblem& p, std::int64_t first, std::int64_t n, ExecutionConte
 }
 
 TEST(Invariance, ThreadsDoNotMatter) {
-  for (const DType kv : {DType::kF32, DType::kBf16}) {
+  for (const Dtypes& kv : {Dtypes(DType::kF32), Dtypes(DType::kBf16), kBf16Dots}) {
     TestProblem one = make_problem(kv);
     ExecutionContext alone(1);
     one.run(alone);
@@ -61,10 +70,9 @@ TEST(Invariance, ThreadsDoNotMatter) {
 }
 
 TEST(Invariance, LevelsShareTheirBits) {
-  for (const DType kv : {DType::kF32, DType::kF16}) {
+  for (const DType kv : {DType::kF32, DType::kBf16, DType::kF16}) {
     std::vector<TestProblem> results;
     for (const Isa isa : supported_isas()) {
-      if (isa > Isa::kAvx512) continue;  // levels of their own
       results.push_back(make_problem(kv, "causal & window(700, 0)"));
       ExecutionContext context(2, isa);
       results.back().run(context);
@@ -75,7 +83,8 @@ TEST(Invariance, LevelsShareTheirBits) {
 }
 
 TEST(Invariance, ChunksAndKernelsDoNotMatter) {
-  for (const DType kv : {DType::kF32, DType::kBf16, DType::kF16}) {
+  for (const Dtypes& kv :
+       {Dtypes(DType::kF32), Dtypes(DType::kBf16), Dtypes(DType::kF16), kBf16Dots}) {
     for (const char* mask : {"causal", "causal & window(1100, 0)", "window(5, 3)"}) {
       TestProblem whole = make_problem(kv, mask);
       whole.run(default_context());

@@ -65,6 +65,7 @@ struct AttentionPlan::Impl {
   double scale = 1;
   float softcap = 0;
   ExecutionContext* context = nullptr;
+  Isa level = Isa::kScalar;  // of the kernels, for these dtypes
   std::vector<TilePlan> plans;
   std::vector<MaskPredicate> predicates;  // of each sequence and head set; f64 only
   std::vector<PlannedSequence> sequences;
@@ -108,8 +109,7 @@ void AttentionPlan::Impl::plan_tiles(std::span<const SequenceGeometry> geometry,
       const auto [found, is_new] = known.try_emplace(key, plans.size());
       plan_of.push_back(found->second);
       if (!is_new) continue;
-      const int tile_queries =
-          decode ? kMaxDecodeRows : flash_forward_tile_queries(lanes, context->isa());
+      const int tile_queries = decode ? kMaxDecodeRows : flash_forward_tile_queries(lanes, level);
       plans.emplace_back(mask, MaskScope{entry, head, g.q_len, g.kv_len, g.first_position},
                          tile_queries);
     }
@@ -127,7 +127,7 @@ void AttentionPlan::Impl::plan_tiles(std::span<const SequenceGeometry> geometry,
 void AttentionPlan::Impl::size_workspace(AttentionWorkspace* shared) {
   FlashForwardSize size;
   size.max_tiles = std::max<std::int64_t>(1, work.max_tiles);
-  size.tile_queries = flash_forward_tile_queries(lanes, context->isa());
+  size.tile_queries = flash_forward_tile_queries(lanes, level);
   size.group = lanes;
   size.head_dim = static_cast<int>(shape.head_dim);
   size.v_dim = static_cast<int>(shape.v_dim);
@@ -138,10 +138,9 @@ void AttentionPlan::Impl::size_workspace(AttentionWorkspace* shared) {
     if (s.decode) decode_rows = std::max(decode_rows, static_cast<int>(scope.q_len) * lanes);
   }
   std::size_t bytes = 0;
-  if (!work.prefill.empty() && !is_reference())
-    bytes = flash_forward_workspace_bytes(size, context->isa());
+  if (!work.prefill.empty() && !is_reference()) bytes = flash_forward_workspace_bytes(size, level);
   if (!work.decode.empty()) {
-    bytes = std::max(bytes, flash_decode_workspace_bytes(size, context->isa()));
+    bytes = std::max(bytes, flash_decode_workspace_bytes(size, level));
     state_floats = round_up(flash_decode_state_floats(decode_rows, size.v_dim) * 4) / 4;
   }
   thread_bytes = round_up(bytes);
@@ -154,8 +153,7 @@ void AttentionPlan::Impl::size_workspace(AttentionWorkspace* shared) {
 }
 
 void AttentionPlan::Impl::fill_report(std::span<const SequenceGeometry> geometry) {
-  const std::string suffix =
-      std::string(" ") + dtype_name(shape.kv_dtype) + " " + isa_name(context->isa());
+  const std::string suffix = std::string(" ") + dtype_name(shape.kv_dtype) + " " + isa_name(level);
   const bool prefill = !work.prefill.empty(), decode = !work.decode.empty();
   report.kernel = prefill && decode ? "prefill + decode"
                   : decode          ? "decode"
@@ -229,12 +227,12 @@ void AttentionPlan::Impl::run_decode(const DecodeWork& part,
   float* first_state = states + static_cast<std::size_t>(merge.state_begin) * state_floats;
   for (std::int64_t split = part.split_begin; split < part.split_end; ++split) {
     const auto index = static_cast<std::size_t>(split - merge.first_split);
-    flash_decode_split(row, split, first_state + index * state_floats, scratch, context->isa());
+    flash_decode_split(row, split, first_state + index * state_floats, scratch, level);
   }
   const std::int64_t done = std::max<std::int64_t>(1, part.split_end - part.split_begin);
   if (open_splits[m].fetch_sub(done, std::memory_order_acq_rel) == done) {
     flash_decode_merge(row, {first_state, merge.n_splits, static_cast<std::int64_t>(state_floats)},
-                       scratch, context->isa());
+                       scratch, level);
   }
 }
 
@@ -247,7 +245,7 @@ void AttentionPlan::Impl::run_prefill(const PrefillWork& part,
   rows.tiles = sequences[s].plan(head_set).tiles().subspan(
       static_cast<std::size_t>(part.tile_begin),
       static_cast<std::size_t>(part.tile_end - part.tile_begin));
-  if (!is_reference()) return flash_forward(rows, scratch, context->isa());
+  if (!is_reference()) return flash_forward(rows, scratch, level);
   const QueryRange queries{rows.tiles.front().first_query,
                            rows.tiles.back().first_query + rows.tiles.back().n_queries};
   const auto n_sets = static_cast<std::size_t>(heads.n_sets);
@@ -272,6 +270,7 @@ AttentionPlan::AttentionPlan(const AttentionShape& shape,
                 : static_cast<double>(1.0f / std::sqrt(static_cast<float>(head_dim)));
   p.softcap = options.softcap.value_or(0.0f);
   p.context = &context;
+  p.level = flash_forward_level(context.isa(), shape.q_dtype, shape.kv_dtype);
   p.plan_tiles(sequences, options.mask);
   p.work = make_work_list(p.sequences, p.heads, context.threads());
   p.size_workspace(workspace);

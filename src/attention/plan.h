@@ -48,7 +48,7 @@ struct RowStrides {
 // What was planned; explain() prints it. The invariance tests assert through it that different
 // kernels, splits and thread counts really ran.
 struct PlanReport {
-  std::string kernel;         // "prefill f32 avx512", "decode bf16 avx2", "reference f64"
+  std::string kernel;         // "prefill f32 avx512", "decode bf16 avx512_bf16"
   std::string reason;         // why this one and not the other
   std::int64_t n_items = 0;   // units of work given to the threads
   std::int64_t n_splits = 0;  // 1024-key splits per item, at most

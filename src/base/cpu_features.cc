@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <set>
 #include <string>
@@ -35,6 +36,17 @@ bool may_use_tiles() {
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
+bool has_fast_bf16_dots() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(0, &a, &b, &c, &d) == 0) return false;
+  const unsigned words[] = {b, d, c};
+  char vendor[12];
+  std::memcpy(vendor, words, 12);
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0) return false;
+  const unsigned base = a >> 8 & 0xf;
+  return bf16_dot_ratio({vendor, 12}, base == 0xf ? base + (a >> 20 & 0xff) : base) >= 1.5;
+}
+
 CpuFeatures read_features() {
   CpuFeatures f;
   unsigned a = 0, b = 0, c = 0, d = 0;
@@ -49,6 +61,7 @@ CpuFeatures read_features() {
   const bool tiles = bit(d, 22) && bit(d, 24) && bit(d, 25) && (state & 0x60000) == 0x60000;
   unsigned a1 = 0;
   if (__get_cpuid_count(7, 1, &a1, &b, &c, &d) != 0) f.avx512_bf16 = f.avx512 && bit(a1, 5);
+  f.fast_bf16_dots = f.avx512_bf16 && has_fast_bf16_dots();
   f.amx = f.avx512_bf16 && tiles && may_use_tiles();
   return f;
 }
@@ -104,6 +117,23 @@ cpu_set_t affinity() {
 
 }  // namespace
 
+double bf16_dot_ratio(std::string_view vendor, unsigned family) {
+  struct Measured {
+    std::string_view vendor;
+    unsigned family;  // extended
+    double ratio;     // GFLOP/s of one core: vdpbf16ps / f32 FMA, 512 bits
+  };
+  constexpr Measured kTable[] = {
+      {"AuthenticAMD", 0x19, 2.0},  // Zen 4: 235 / 115 (the Zen 3 of this family has no bf16)
+      {"AuthenticAMD", 0x1a, 2.0},  // Zen 5: 443 / 223
+      {"GenuineIntel", 0x06, 0.5},  // Xeon with AMX: 120 / 242
+  };
+  for (const Measured& m : kTable) {
+    if (m.vendor == vendor && m.family == family) return m.ratio;
+  }
+  return 0;
+}
+
 const CpuFeatures& cpu_features() {
   static const CpuFeatures features = read_features();
   return features;
@@ -141,8 +171,9 @@ std::vector<Isa> levels_of(const CpuFeatures& features, const char* limit) {
     }
     highest = *named;
   }
-  const bool has[] = {
-      true, features.neon, features.avx2, features.avx512, features.avx512_bf16, features.amx};
+  const bool bf16_dots =
+      features.avx512_bf16 && (features.fast_bf16_dots || highest == Isa::kAvx512Bf16);
+  const bool has[] = {true, features.neon, features.avx2, features.avx512, bf16_dots, features.amx};
   std::vector<Isa> levels;
   for (std::size_t i = 0; i < std::size(kAll); ++i) {
     if (has[i] && kAll[i] <= highest) levels.push_back(kAll[i]);

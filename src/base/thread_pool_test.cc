@@ -150,6 +150,24 @@ TEST(CpuFeatures, LevelsEndAtTheLimit) {
   }
 }
 
+// A level of other bits may not come and go with a timing: it follows from the CPU's family.
+TEST(CpuFeatures, Bf16DotsAreALevelWhereTheyAreFastOrAskedFor) {
+  EXPECT_GE(bf16_dot_ratio("AuthenticAMD", 0x19), 1.5);
+  EXPECT_GE(bf16_dot_ratio("AuthenticAMD", 0x1a), 1.5);
+  EXPECT_LT(bf16_dot_ratio("GenuineIntel", 6), 1.5);
+  EXPECT_EQ(bf16_dot_ratio("AuthenticAMD", 0x17), 0);
+  EXPECT_EQ(bf16_dot_ratio("", 0), 0);
+  CpuFeatures slow;
+  slow.avx2 = slow.avx512 = slow.avx512_bf16 = true;
+  CpuFeatures fast = slow;
+  fast.fast_bf16_dots = true;
+  EXPECT_EQ(levels_of(slow, nullptr).back(), Isa::kAvx512);
+  EXPECT_EQ(levels_of(slow, "amx").back(), Isa::kAvx512);
+  EXPECT_EQ(levels_of(slow, "avx512_bf16").back(), Isa::kAvx512Bf16);
+  EXPECT_EQ(levels_of(fast, nullptr).back(), Isa::kAvx512Bf16);
+  EXPECT_EQ(levels_of(fast, "avx512").back(), Isa::kAvx512);
+}
+
 TEST(ExecutionContext, RefusesImpossibleThreads) {
   for (int threads : {-1, 1025}) {
     try {

@@ -14,6 +14,7 @@
 #include "base/convert.h"
 #include "base/thread_pool.h"
 #include "cli/bench_cases.h"
+#include "kernels/flash_forward/flash_forward.h"
 #include "kernels/probe/probe.h"
 
 namespace raptly {
@@ -35,10 +36,12 @@ double best_time(double seconds, const std::function<void()>& run) {
   return best;
 }
 
-double peak_of(ExecutionContext& context) {
+// Of f32 FMA, or of vdpbf16ps at its level.
+double peak_of(ExecutionContext& context, bool bf16_dots = false) {
   std::vector<double> each(static_cast<std::size_t>(context.threads()));
   context.pool().parallel_for(context.threads(), [&](std::int64_t item, int) {
-    each[static_cast<std::size_t>(item)] = fma_peak_gflops(context.isa());
+    each[static_cast<std::size_t>(item)] =
+        bf16_dots ? bf16_dot_peak_gflops(context.isa()) : fma_peak_gflops(context.isa());
   });
   double total = 0;
   for (const double gflops : each) total += gflops;
@@ -63,6 +66,7 @@ double read_bandwidth(const std::byte* a, const std::byte* b, std::size_t n,
 // Tensors of a case, filled with values like N(0, 1).
 struct CaseData {
   AlignedBytes q, k, v, out;
+  DType q_dtype;
   TensorShape q_shape, kv_shape;
 
   explicit CaseData(const BenchCase& c) {
@@ -76,18 +80,19 @@ struct CaseData {
       const std::int64_t head_major[] = {n * heads * d, d, n * d, 1};
       return TensorShape(sizes, c.head_major ? head_major : token_major);
     };
-    q = AlignedBytes(elements(c.q_len, c.n_heads) * 4);
-    out = AlignedBytes(q.size());
+    q_dtype = c.q_dtype;
+    q = AlignedBytes(elements(c.q_len, c.n_heads) * dtype_size(c.q_dtype));
+    out = AlignedBytes(elements(c.q_len, c.n_heads) * 4);
     k = AlignedBytes(elements(c.kv_len, c.n_kv_heads) * dtype_size(c.kv_dtype));
     v = AlignedBytes(k.size());
     q_shape = shape(c.q_len, c.n_heads);
     kv_shape = shape(c.kv_len, c.n_kv_heads);
-    fill(q.data(), elements(c.q_len, c.n_heads), DType::kF32);
+    fill(q.data(), elements(c.q_len, c.n_heads), c.q_dtype);
     fill(k.data(), elements(c.kv_len, c.n_kv_heads), c.kv_dtype);
     fill(v.data(), elements(c.kv_len, c.n_kv_heads), c.kv_dtype);
     std::memset(out.data(), 0, out.size());
   }
-  TensorView queries() const { return {q.data(), DType::kF32, q_shape}; }
+  TensorView queries() const { return {q.data(), q_dtype, q_shape}; }
   TensorView keys(DType t) const { return {k.data(), t, kv_shape}; }
   TensorView values(DType t) const { return {v.data(), t, kv_shape}; }
   MutableTensorView result() const { return {out.data(), DType::kF32, q_shape}; }
@@ -136,7 +141,9 @@ BenchAttentionResult run_case(const BenchCase& c, int threads, double seconds) {
   BenchAttentionResult result;
   result.name = c.name;
   result.threads = threads;
-  result.peak_gflops = peak_of(context);
+  const bool bf16_dots =
+      flash_forward_level(context.isa(), c.q_dtype, c.kv_dtype) == Isa::kAvx512Bf16;
+  result.peak_gflops = peak_of(context, bf16_dots);
   if (c.decode())
     result.read_gbps = read_bandwidth(data.k.data(), data.v.data(), data.k.size(), context);
   const double t = best_time(seconds, [&] {
@@ -144,14 +151,15 @@ BenchAttentionResult run_case(const BenchCase& c, int threads, double seconds) {
               options, {}, context);
   });
   run_standard(c, data, context, seconds / 2, result);
-  result.peak_gflops = std::max(result.peak_gflops, peak_of(context));
+  result.peak_gflops = std::max(result.peak_gflops, peak_of(context, bf16_dots));
   const std::vector<SequenceGeometry> geometry(static_cast<std::size_t>(c.batch),
                                                {c.q_len, c.kv_len, c.kv_len - c.q_len});
   const AttentionPlan plan(
-      {c.n_heads, c.n_kv_heads, c.head_dim, c.head_dim, DType::kF32, c.kv_dtype, DType::kF32},
+      {c.n_heads, c.n_kv_heads, c.head_dim, c.head_dim, c.q_dtype, c.kv_dtype, DType::kF32},
       geometry, options, context);
   result.workspace_mb = static_cast<double>(plan.report().workspace_bytes) / 1e6;
   result.milliseconds = t * 1e3;
+  result.kernel = plan.report().kernel;
   result.gflops = plan.report().flops / t / 1e9;
   result.gbps = plan.report().bytes / t / 1e9;
   result.ratio = result.gflops / result.peak_gflops;
@@ -213,6 +221,7 @@ nlohmann::ordered_json to_json(const BenchAttentionResult& r) {
       {"ratio", r.ratio},
       {"threads", r.threads},
       {"isa", isa_name(best_isa())},
+      {"kernel", r.kernel},
       {"workspace_mb", r.workspace_mb}};
   if (r.standard_ms > 0) {
     j["standard_ms"] = r.standard_ms;
@@ -274,7 +283,7 @@ std::vector<ProbeResult> probe_machine(double megabytes) {
   if (default_thread_count() > 1) threads.push_back(default_thread_count());
   for (const int n : threads) {
     ExecutionContext context(n);
-    results.push_back({n, peak_of(context),
+    results.push_back({n, peak_of(context), peak_of(context, true),
                        read_bandwidth(buffer.data(), buffer.data() + buffer.size() / 2,
                                       buffer.size() / 2, context)});
   }
@@ -287,8 +296,10 @@ int probe_command(bool json, std::ostream& out) {
   if (json) {
     auto list = nlohmann::ordered_json::array();
     for (const ProbeResult& r : results) {
-      list.push_back(
-          {{"threads", r.threads}, {"peak_gflops", r.peak_gflops}, {"read_gbps", r.read_gbps}});
+      list.push_back({{"threads", r.threads},
+                      {"peak_gflops", r.peak_gflops},
+                      {"bf16_dot_gflops", r.bf16_dot_gflops},
+                      {"read_gbps", r.read_gbps}});
     }
     out << nlohmann::ordered_json{{"isa", isa_name(best_isa())}, {"probe", list}}.dump() << '\n';
     return 0;
@@ -297,9 +308,15 @@ int probe_command(bool json, std::ostream& out) {
   for (const Isa isa : supported_isas()) out << isa_name(isa) << ' ';
   out << '\n';
   for (const ProbeResult& r : results) {
-    char text[120];
-    std::snprintf(text, sizeof(text), "%d %-8s f32 FMA %.0f GFLOP/s, reads %.1f GB/s (512 MB)\n",
-                  r.threads, r.threads == 1 ? "thread" : "threads", r.peak_gflops, r.read_gbps);
+    char text[160];
+    std::snprintf(text, sizeof(text), "%d %-8s f32 FMA %.0f GFLOP/s, ", r.threads,
+                  r.threads == 1 ? "thread" : "threads", r.peak_gflops);
+    out << text;
+    if (r.bf16_dot_gflops > 0) {
+      std::snprintf(text, sizeof(text), "bf16 dot products %.0f GFLOP/s, ", r.bf16_dot_gflops);
+      out << text;
+    }
+    std::snprintf(text, sizeof(text), "reads %.1f GB/s (512 MB)\n", r.read_gbps);
     out << text;
   }
   return 0;

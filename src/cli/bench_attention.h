@@ -1,5 +1,6 @@
 // `raptly bench attention`: named cases, each as a share of what the machine can do, measured in
-// the same process: the FMA peak before and after the case (the larger counts), the read bandwidth
+// the same process: the FMA peak before and after the case (the larger counts; of
+// vdpbf16ps where both operands are bf16 and the level has it), the read bandwidth
 // of a buffer of the case's size. Standard attention (materialised softmax) runs beside it.
 #pragma once
 
@@ -21,10 +22,11 @@ struct BenchAttentionOptions {
 
 struct BenchAttentionResult {
   std::string name;
+  std::string kernel;  // as the plan names it
   int threads = 1;
   double milliseconds = 0;      // best run
   double gflops = 0, gbps = 0;  // of the best run; visible pairs only
-  double peak_gflops = 0;       // of `threads` threads
+  double peak_gflops = 0;       // of `threads` threads; of vdpbf16ps where the kernel uses it
   double read_gbps = 0;         // decode cases
   double ratio = 0;             // gflops / peak, or for decode roofline time / time
   double standard_ms = 0;       // 0: not run
@@ -39,7 +41,7 @@ int bench_attention_command(const BenchAttentionOptions& options, std::ostream& 
 // The machine: level, FMA peak and read bandwidth, for 1 and all threads.
 struct ProbeResult {
   int threads = 1;
-  double peak_gflops = 0, read_gbps = 0;
+  double peak_gflops = 0, bf16_dot_gflops = 0, read_gbps = 0;  // bf16: 0 below its level
 };
 std::vector<ProbeResult> probe_machine(double megabytes);
 int probe_command(bool json, std::ostream& out);

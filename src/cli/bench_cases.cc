@@ -36,6 +36,26 @@ void add_forward(std::vector<BenchCase>& cases) {
   }
 }
 
+// Everything bf16: dot products of bf16 pairs, where the level has them.
+void add_bf16(std::vector<BenchCase>& cases) {
+  for (const std::int64_t dim : {64, 128}) {
+    for (const std::int64_t n : {2048, 4096}) {
+      for (const char* mask : {"all", "causal"}) {
+        for (const bool head_major : {false, true}) {
+          cases.push_back({std::string("bf16-") + (mask[0] == 'a' ? "full-" : "causal-") +
+                               length_name(n) + "-d" + std::to_string(dim) +
+                               (head_major ? "-bhsd" : ""),
+                           1, n, n, 16, 16, dim, DType::kBf16, mask, head_major, DType::kBf16});
+        }
+      }
+    }
+  }
+  for (const std::int64_t heads : {8, 32, 64}) {
+    cases.push_back({"bf16-decode-8k-group" + std::to_string(heads / 8), 1, 1, 8192, heads, 8, 128,
+                     DType::kBf16, "causal", true, DType::kBf16});
+  }
+}
+
 void add_decode(std::vector<BenchCase>& cases) {
   struct Heads {
     const char* name;
@@ -71,6 +91,7 @@ void add_small(std::vector<BenchCase>& cases) {
 std::vector<BenchCase> all_bench_cases() {
   std::vector<BenchCase> cases;
   add_forward(cases);
+  add_bf16(cases);
   add_decode(cases);
   add_small(cases);
   return cases;

@@ -15,6 +15,7 @@ struct BenchCase {
   DType kv_dtype = DType::kF32;
   const char* mask = "all";
   bool head_major = false;  // [batch, heads, seq, dim]
+  DType q_dtype = DType::kF32;
   bool decode() const { return q_len == 1 && kv_len >= 8192; }
 };
 

@@ -45,6 +45,11 @@ struct FlashForwardItem {
   const KvView* kv = nullptr;
 };
 
+// The level whose arithmetic an item gets: avx512_bf16 takes bf16 queries with bf16 keys and
+// values; other dtypes, and amx until it has kernels of its own, run at avx512. Below, the same for
+// isa.
+Isa flash_forward_level(Isa isa, DType q_dtype, DType kv_dtype);
+
 // Queries a tile of the plan should have: as many as fill the kernel's panel of lanes.
 int flash_forward_tile_queries(int group, Isa isa);
 

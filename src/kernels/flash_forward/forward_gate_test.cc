@@ -8,6 +8,11 @@
 namespace raptly::testing {
 namespace {
 
+// Where a level rounds p to bf16: a unit roundoff for p, and one more because the output may then
+// round to its other neighbour. Stricter than the contract's 4 u (1 + scale q k), which f32 scores
+// need not use.
+constexpr double kBf16U = 2 * 0x1p-8;
+
 // Textbook f32 loops, out rounded to its dtype: the error that is natural, and sum p |v|.
 struct NaiveRow {
   std::vector<float> out;
@@ -61,7 +66,9 @@ NaiveRow naive_row(const ForwardData& data, std::int64_t query, int head,
   return row;
 }
 
-void expect_within_gate(ForwardData& data, const Outputs& actual, const std::string& what) {
+// p_u: kBf16U where p is rounded, else 0.
+void expect_within_gate(ForwardData& data, const Outputs& actual, double p_u,
+                        const std::string& what) {
   const ForwardCase& c = data.problem();
   const MaskPredicate sees(c.mask, c.scope());
   data.view();
@@ -87,7 +94,7 @@ void expect_within_gate(ForwardData& data, const Outputs& actual, const std::str
       }
       for (std::size_t d = 0; d < naive.out.size(); ++d) {
         const double allowed =
-            2 * natural + 4 * kU * (1 + naive.max_abs_dot) * naive.weighted_abs_v[d];
+            2 * natural + (4 * kU * (1 + naive.max_abs_dot) + p_u) * naive.weighted_abs_v[d];
         ASSERT_LE(std::fabs(static_cast<double>(actual.out[at + d]) - ref[at + d]), allowed)
             << what << ": query " << t << " head " << h << " dim " << d;
       }
@@ -97,7 +104,8 @@ void expect_within_gate(ForwardData& data, const Outputs& actual, const std::str
         for (std::size_t d = 0; d < naive.out.size(); ++d) ASSERT_EQ(actual.out[at + d], 0.0f);
       } else {
         const float size = std::max(1.0f, std::fabs(lse[l]));
-        ASSERT_LE(std::fabs(actual.lse[l] - lse[l]), 4 * (std::nextafter(size, INFINITY) - size))
+        const float allowed = p_u > 0 ? 1e-5f * size : 4 * (std::nextafter(size, INFINITY) - size);
+        ASSERT_LE(std::fabs(actual.lse[l] - lse[l]), allowed)
             << what << ": query " << t << " head " << h;
       }
     }
@@ -124,9 +132,10 @@ TEST_P(ForwardGate, EveryLevelAndDtype) {
     c.q_dtype = c.out_dtype = kv;
     ForwardData data(c);
     for (Isa isa : supported_isas()) {
-      expect_within_gate(data, run_prefill(data, isa),
+      const double p_u = Dtypes{kv, kv}.own_level(isa) ? kBf16U : 0;
+      expect_within_gate(data, run_prefill(data, isa), p_u,
                          std::string(isa_name(isa)) + " prefill " + dtype_name(kv));
-      expect_within_gate(data, run_decode(data, isa),
+      expect_within_gate(data, run_decode(data, isa), p_u,
                          std::string(isa_name(isa)) + " decode " + dtype_name(kv));
     }
   }

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 #include <numeric>
+#include <ostream>
 #include <vector>
 
 #include "base/aligned.h"
@@ -41,6 +42,20 @@ struct ForwardCase {
   }
   MaskScope scope() const { return {0, 0, q_len, kv_len, kv_len - q_len}; }
 };
+
+// Dtypes of a test: f32 queries over any cache share their bits over levels; bf16 queries over a
+// bf16 cache have a level of their own.
+struct Dtypes {
+  DType q, kv;
+  bool own_level(Isa isa) const { return flash_forward_level(isa, q, kv) > Isa::kAvx512; }
+};
+inline void PrintTo(const Dtypes& d, std::ostream* out) {
+  *out << dtype_name(d.q) << "_" << dtype_name(d.kv);
+}
+constexpr Dtypes kTestDtypes[] = {{DType::kF32, DType::kF32},
+                                  {DType::kF32, DType::kBf16},
+                                  {DType::kF32, DType::kF16},
+                                  {DType::kBf16, DType::kBf16}};
 
 // The same numbers whatever the compiler or library: a sum of four 16-bit uniforms, about N(0, 1).
 class RandomValues {

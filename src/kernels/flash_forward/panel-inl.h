@@ -87,6 +87,14 @@ inline void finish_row(const FlashForwardItem& item, const RowOfItem& row, const
   }
 }
 
+inline void find_bits(const FlashForwardItem& item, QueryPanel& panel) {
+  for (int lane = 0; lane < panel.vecs * kLanes; ++lane) {
+    const int query = lane < panel.lanes ? (panel.first_lane + lane) / item.group : 0;
+    panel.bit_low[lane] = query < 32 ? std::uint32_t{1} << query : 0;
+    panel.bit_high[lane] = query < 32 ? 0 : std::uint32_t{1} << (query - 32);
+  }
+}
+
 // rows: scratch for kLanes rows of head_dim rounded up to kLanes.
 inline void pack_panel(const FlashForwardItem& item, QueryPanel& panel, float* rows) {
   const std::int64_t width = round_up(item.head_dim, kLanes);
@@ -100,9 +108,6 @@ inline void pack_panel(const FlashForwardItem& item, QueryPanel& panel, float* r
       } else {
         std::memset(row, 0, static_cast<std::size_t>(width) * sizeof(float));
       }
-      const int query = lane < panel.lanes ? (panel.first_lane + lane) / item.group : 0;
-      panel.bit_low[lane] = query < 32 ? std::uint32_t{1} << query : 0;
-      panel.bit_high[lane] = query < 32 ? 0 : std::uint32_t{1} << (query - 32);
     }
     transpose(RowSource<float>{rows, width}, round_up(item.head_dim, 4), panel.q + vec * kLanes,
               panel.stride());

@@ -65,8 +65,9 @@ inline FlashForwardSize size_of_item(const FlashForwardItem& item) {
   return size;
 }
 
-// Returns the number of panels.
-inline std::int64_t make_panels(const FlashForwardItem& item, const PrefillMemory& memory) {
+// Returns the number of panels. pack(item, panel, rows) writes panel.q.
+template <class Pack>
+std::int64_t make_panels(const FlashForwardItem& item, const PrefillMemory& memory, Pack&& pack) {
   const std::int64_t d = round_up(item.head_dim, kLanes), dv = round_up(item.v_dim, kLanes);
   std::int64_t n = 0;
   for (const QueryTile& tile : item.tiles) {
@@ -81,21 +82,52 @@ inline std::int64_t make_panels(const FlashForwardItem& item, const PrefillMemor
       panel.live = panel.any = false;
       panel.q = memory.q + n * kPanelLanes * d;
       panel.total_o = memory.total_o + n * kPanelLanes * dv;
-      pack_panel(item, panel, memory.rows);
+      find_bits(item, panel);
+      pack(item, panel, memory.rows);
     }
   }
   return n;
 }
 
+struct KeyRange {
+  std::int64_t begin, end;
+};
+
+// f32 products of staged keys and values. Another engine has the same three members.
 template <class T>
-struct SplitWork {
-  const BlockContext& context;
-  Stage<T>& stage;
+class F32Engine {
+ public:
+  F32Engine(const FlashForwardItem& item, const PrefillMemory& memory, std::int64_t n_panels)
+      : context_{item.head_dim, item.v_dim, Softcap(item.softcap), memory.scores},
+        stage_(item, memory.stage, n_panels >= 4) {}
+
+  void start_split(std::int64_t first_key) { stage_.start_split(first_key); }
+
+  // Keys of the block at first_key; bits as in TileSpan.
+  void attend(QueryPanel& panel, std::int64_t first_key, const KeyRange& keys,
+              const std::uint64_t* bits) {
+    const StagedBlock& staged = stage_.block(first_key);
+    const std::int64_t row = keys.begin - first_key;
+    const KeyBlock block{staged.k + row * staged.k_stride,        staged.k_stride,
+                         staged.v + row * staged.v_stride,        staged.v_stride,
+                         static_cast<int>(keys.end - keys.begin), bits};
+    if (panel.vecs == 3) {
+      attend_block<3>(context_, panel, block);
+    } else if (panel.vecs == 2) {
+      attend_block<2>(context_, panel, block);
+    } else {
+      attend_block<1>(context_, panel, block);
+    }
+  }
+
+ private:
+  BlockContext context_;
+  Stage<T> stage_;
 };
 
 // All spans of the panel's tile in the block at first_key.
-template <class T>
-void attend_panel(const SplitWork<T>& work, QueryPanel& panel, std::int64_t first_key) {
+template <class Engine>
+void attend_panel(Engine& engine, QueryPanel& panel, std::int64_t first_key) {
   const auto spans = panel.tile->spans;
   const std::int64_t n_spans = static_cast<std::int64_t>(spans.size());
   const auto span_at = [&](std::int64_t i) -> const TileSpan& {
@@ -110,27 +142,11 @@ void attend_panel(const SplitWork<T>& work, QueryPanel& panel, std::int64_t firs
     if (span.first_key >= first_key + kBlockKeys) break;
     const std::int64_t begin = std::max(first_key, span.first_key);
     const std::int64_t end = std::min(first_key + kBlockKeys, span.first_key + span.n_keys);
-    const StagedBlock& staged = work.stage.block(first_key);
-    const std::int64_t row = begin - first_key;
-    const KeyBlock block{staged.k + row * staged.k_stride,
-                         staged.k_stride,
-                         staged.v + row * staged.v_stride,
-                         staged.v_stride,
-                         static_cast<int>(end - begin),
-                         span.bits == nullptr ? nullptr : span.bits + (begin - span.first_key)};
-    if (panel.vecs == 3) {
-      attend_block<3>(work.context, panel, block);
-    } else if (panel.vecs == 2) {
-      attend_block<2>(work.context, panel, block);
-    } else {
-      attend_block<1>(work.context, panel, block);
-    }
+    engine.attend(panel, first_key, {begin, end},
+                  span.bits == nullptr ? nullptr : span.bits + (begin - span.first_key));
   }
 }
 
-struct KeyRange {
-  std::int64_t begin, end;
-};
 inline KeyRange keys_of(const QueryPanel* panels, std::int64_t n) {
   KeyRange range{std::numeric_limits<std::int64_t>::max(), 0};
   for (std::int64_t i = 0; i < n; ++i) {
@@ -143,55 +159,63 @@ inline KeyRange keys_of(const QueryPanel* panels, std::int64_t n) {
 }
 
 // One split for at most kPanelsTogether panels.
-template <class T>
-void attend_split(const SplitWork<T>& work, const PrefillMemory& memory, QueryPanel* panels,
-                  std::int64_t n, std::int64_t split_begin) {
-  const std::int64_t dv = round_up(work.context.v_dim, kLanes);
-  const KeyRange range = keys_of(panels, n);
+template <class Engine>
+void attend_split(Engine& engine, const PrefillMemory& memory, std::span<QueryPanel> panels,
+                  std::int64_t v_dim, std::int64_t split_begin) {
+  const auto n = static_cast<std::int64_t>(panels.size());
+  const std::int64_t dv = round_up(v_dim, kLanes);
+  const KeyRange range = keys_of(panels.data(), n);
   const std::int64_t begin = std::max(split_begin, range.begin / kBlockKeys * kBlockKeys);
   const std::int64_t end = std::min(split_begin + kSplitKeys, range.end);
   if (begin >= end) return;
-  for (std::int64_t i = 0; i < n; ++i) {
-    QueryPanel& panel = panels[i];
+  float* o = memory.o;
+  for (QueryPanel& panel : panels) {
     panel.live = false;
-    panel.o = panel.any ? memory.o + i * kPanelLanes * dv : panel.total_o;
+    panel.o = panel.any ? o : panel.total_o;
+    o += kPanelLanes * dv;
     for (int lane = 0; lane < kPanelLanes; ++lane) {
       panel.m[lane] = -kScoreLimit;
       panel.l[lane] = 0;
     }
   }
   for (std::int64_t key = begin; key < end; key += kBlockKeys) {
-    for (std::int64_t i = 0; i < n; ++i) attend_panel(work, panels[i], key);
+    for (QueryPanel& panel : panels) attend_panel(engine, panel, key);
   }
-  for (std::int64_t i = 0; i < n; ++i) {
-    if (!panels[i].live) continue;
-    if (panels[i].vecs == 3) {
-      merge_panel<3>(panels[i], work.context.v_dim);
-    } else if (panels[i].vecs == 2) {
-      merge_panel<2>(panels[i], work.context.v_dim);
+  for (QueryPanel& panel : panels) {
+    if (!panel.live) continue;
+    if (panel.vecs == 3) {
+      merge_panel<3>(panel, v_dim);
+    } else if (panel.vecs == 2) {
+      merge_panel<2>(panel, v_dim);
     } else {
-      merge_panel<1>(panels[i], work.context.v_dim);
+      merge_panel<1>(panel, v_dim);
     }
-    panels[i].any = true;
+    panel.any = true;
   }
 }
 
-template <class T>
-void prefill_of(const FlashForwardItem& item, const PrefillMemory& memory) {
-  const std::int64_t n = make_panels(item, memory);
+// The n panels of an item, packed.
+template <class Engine>
+void prefill_panels(const FlashForwardItem& item, const PrefillMemory& memory, std::int64_t n,
+                    Engine& engine) {
   const KeyRange range = keys_of(memory.panels, n);
-  const BlockContext context{item.head_dim, item.v_dim, Softcap(item.softcap), memory.scores};
-  Stage<T> stage(item, memory.stage, n >= 4);
-  const SplitWork<T> work{context, stage};
   for (std::int64_t split = range.begin / kSplitKeys * kSplitKeys; split < range.end;
        split += kSplitKeys) {
-    stage.start_split(split);
+    engine.start_split(split);
     for (std::int64_t i = 0; i < n; i += kPanelsTogether) {
-      attend_split(work, memory, memory.panels + i, std::min<std::int64_t>(kPanelsTogether, n - i),
+      const std::int64_t some = std::min<std::int64_t>(kPanelsTogether, n - i);
+      attend_split(engine, memory, {memory.panels + i, static_cast<std::size_t>(some)}, item.v_dim,
                    split);
     }
   }
   for (std::int64_t i = 0; i < n; ++i) finish_panel(item, memory.panels[i], memory.rows);
+}
+
+template <class T>
+void prefill_of(const FlashForwardItem& item, const PrefillMemory& memory) {
+  const std::int64_t n = make_panels(item, memory, pack_panel);
+  F32Engine<T> engine(item, memory, n);
+  prefill_panels(item, memory, n, engine);
 }
 
 void flash_prefill(const FlashForwardItem& item, std::byte* workspace) noexcept {

@@ -18,6 +18,14 @@ TEST(Probe, WiderLevelsAreNotSlower) {
   }
 }
 
+TEST(Probe, Bf16DotsAreMeasuredAtTheirLevel) {
+  for (const Isa isa : supported_isas()) {
+    const double peak = bf16_dot_peak_gflops(isa);
+    EXPECT_EQ(peak > 0, isa == Isa::kAvx512Bf16) << isa_name(isa);
+    EXPECT_LT(peak, 10000);
+  }
+}
+
 // The value returned is a lane of sums of every float: with one value everywhere it tells how many
 // were read.
 TEST(Probe, ReadsEveryByte) {

@@ -1,0 +1,124 @@
+// Lane = key for scores, lane = column for values. Compiled with the flags of *_avx512bf16.cc.
+#if defined(__x86_64__)
+#include "kernels/flash_forward/bf16_leaf.h"
+#include "kernels/flash_forward/bf16_vectors-inl.h"
+
+namespace raptly::bf16_leaf {
+namespace {
+
+template <int kRows, int kVecs>
+void scores_tile(const RowScores& s, int first_row) {
+  const std::uint32_t* __restrict q = s.q + first_row * s.q_stride;
+  const std::uint32_t* __restrict k = s.k;
+  __m512 sum[kRows][kVecs];
+  each<kRows>([&](auto i) RAPTLY_LEAF_LAMBDA {
+    each<kVecs>([&](auto j) RAPTLY_LEAF_LAMBDA { sum[i][j] = _mm512_setzero_ps(); });
+  });
+  for (std::int64_t t = 0; t < s.pairs; ++t, k += kVecs * 16) {
+    __m512i lanes[kVecs];
+    each<kVecs>([&](auto j) RAPTLY_LEAF_LAMBDA { lanes[j] = load_words(k + j * 16); });
+    each<kRows>([&](auto i) RAPTLY_LEAF_LAMBDA {
+      const __m512i b = broadcast(q[i * s.q_stride + t]);
+      each<kVecs>([&](auto j)
+                      RAPTLY_LEAF_LAMBDA { sum[i][j] = dot_pairs(sum[i][j], b, lanes[j]); });
+    });
+  }
+  float* out = s.scores + first_row * s.scores_stride;
+  each<kRows>([&](auto i) RAPTLY_LEAF_LAMBDA {
+    each<kVecs>([&](auto j) RAPTLY_LEAF_LAMBDA {
+      _mm512_storeu_ps(out + i * s.scores_stride + j * 16, sum[i][j]);
+    });
+  });
+}
+
+template <int kVecs>
+void scores_of(const RowScores& s) {
+  int row = 0;
+  for (; row + 4 <= s.rows; row += 4) scores_tile<4, kVecs>(s, row);
+  if (s.rows & 2) {
+    scores_tile<2, kVecs>(s, row);
+    row += 2;
+  }
+  if (s.rows & 1) scores_tile<1, kVecs>(s, row);
+}
+
+// 16 columns of rows 2t and 2t + 1 as pairs.
+RAPTLY_LEAF_INLINE __m512i load_pair(const Bf16* even, const Bf16* odd, __mmask16 valid) {
+  const __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(valid, even));
+  const __m512i high = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(valid, odd));
+  return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+}
+
+template <int kRows, int kVecs>
+void values_tile(const RowValues& v, int first_row, std::int64_t column, __mmask16 valid) {
+  const Bf16* __restrict even = v.v + column;
+  const std::uint32_t* __restrict p = v.p + first_row * v.p_stride;
+  float* o = v.o + first_row * v.o_stride + column;
+  __m512 sum[kRows][kVecs];
+  each<kRows>([&](auto i) RAPTLY_LEAF_LAMBDA {
+    each<kVecs>([&](auto j) RAPTLY_LEAF_LAMBDA {
+      sum[i][j] = _mm512_loadu_ps(o + i * v.o_stride + j * 16);
+    });
+  });
+  for (int t = 0; t < v.pairs; ++t, even += 2 * v.v_stride) {
+    __m512i lanes[kVecs];
+    each<kVecs>([&](auto j) RAPTLY_LEAF_LAMBDA {
+      lanes[j] = load_pair(even + j * 16, even + v.v_stride + j * 16, valid);
+    });
+    each<kRows>([&](auto i) RAPTLY_LEAF_LAMBDA {
+      const __m512i b = broadcast(p[i * v.p_stride + t]);
+      each<kVecs>([&](auto j)
+                      RAPTLY_LEAF_LAMBDA { sum[i][j] = dot_pairs(sum[i][j], lanes[j], b); });
+    });
+  }
+  each<kRows>([&](auto i) RAPTLY_LEAF_LAMBDA {
+    each<kVecs>([&](auto j) RAPTLY_LEAF_LAMBDA {
+      _mm512_storeu_ps(o + i * v.o_stride + j * 16, sum[i][j]);
+    });
+  });
+}
+
+template <int kVecs>
+void values_of(const RowValues& v, std::int64_t column, __mmask16 valid) {
+  int row = 0;
+  for (; row + 4 <= v.rows; row += 4) values_tile<4, kVecs>(v, row, column, valid);
+  if (v.rows & 2) {
+    values_tile<2, kVecs>(v, row, column, valid);
+    row += 2;
+  }
+  if (v.rows & 1) values_tile<1, kVecs>(v, row, column, valid);
+}
+
+}  // namespace
+
+void row_scores(const RowScores& s) noexcept {
+  if (s.vecs == 4) return scores_of<4>(s);
+  if (s.vecs == 2) return scores_of<2>(s);
+  scores_of<1>(s);
+}
+
+float row_weights(const RowWeights& w) noexcept {
+  const Power power{_mm512_set1_ps(w.scale), _mm512_set1_ps(w.low), _mm512_set1_ps(w.magic)};
+  __m256 sum = _mm256_setzero_ps();  // lane i: keys mod 8 = i, ascending
+  for (int k = 0; k < w.n; k += 16) {
+    const __m512 p = power(_mm512_loadu_ps(w.scores + k));
+    sum = _mm256_add_ps(sum, _mm512_castps512_ps256(p));
+    sum = _mm256_add_ps(sum, _mm512_extractf32x8_ps(p, 1));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(w.p + k), (__m256i)_mm512_cvtneps_pbh(p));
+  }
+  float a[8];
+  _mm256_storeu_ps(a, sum);
+  return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
+}
+
+void row_values(const RowValues& v) noexcept {
+  std::int64_t c = 0;
+  for (; c + 64 <= v.columns; c += 64) values_of<4>(v, c, 0xffff);
+  for (; c < v.columns; c += 16) {
+    const std::int64_t left = v.columns - c;
+    values_of<1>(v, c, left >= 16 ? 0xffff : static_cast<__mmask16>((1u << left) - 1));
+  }
+}
+
+}  // namespace raptly::bf16_leaf
+#endif

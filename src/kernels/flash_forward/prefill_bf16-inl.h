@@ -1,0 +1,253 @@
+// Prefill of the level avx512_bf16: the driver of prefill-inl.h with bf16 keys, values and weights.
+#if defined(RAPTLY_PREFILL_BF16_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef RAPTLY_PREFILL_BF16_INL_H
+#undef RAPTLY_PREFILL_BF16_INL_H
+#else
+#define RAPTLY_PREFILL_BF16_INL_H
+#endif
+
+#include "kernels/flash_forward/prefill-inl.h"
+#include "kernels/flash_forward/softmax_bf16-inl.h"
+#if RAPTLY_TARGET_ENABLED && HWY_TARGET == HWY_AVX3
+RAPTLY_BEFORE_TARGET();
+namespace raptly {
+namespace RAPTLY_TARGET {
+
+constexpr std::int64_t kBlockPairs = kBlockKeys / 2;
+
+// rows: scratch for kLanes rows of pairs.
+inline void pack_pairs(const FlashForwardItem& item, const ScoreScale& scale, QueryPanel& panel,
+                       float* rows) {
+  const std::int64_t width = round_up((item.head_dim + 1) / 2, kLanes);
+  for (int vec = 0; vec < panel.vecs; ++vec) {
+    for (int i = 0; i < kLanes; ++i) {
+      auto* row = reinterpret_cast<std::uint32_t*>(rows) + i * width;
+      const int lane = vec * kLanes + i;
+      if (lane < panel.lanes) {
+        const RowOfItem at = row_of_lane(item, *panel.tile, panel.first_lane + lane);
+        copy_query(item, at.query, at.head, scale.sign, row);
+      } else {
+        std::memset(row, 0, static_cast<std::size_t>(width) * sizeof(*row));
+      }
+    }
+    transpose(RowSource<float>{rows, width}, round_up((item.head_dim + 1) / 2, 4),
+              panel.q + vec * kLanes, panel.stride());
+  }
+}
+
+struct StagedPairs {
+  bool ready = false;
+  bool non_finite = false;  // some value is NaN or infinite
+  const std::uint32_t* k;   // [keys, up to a multiple of 8][k_stride], the last ones zero
+  const std::uint32_t* v;   // [v_dim / 8][kBlockPairs][8]
+};
+
+// The blocks of one split: dense rows of keys, values of two keys interleaved.
+class PairStage {
+ public:
+  PairStage(const FlashForwardItem& item, const PrefillMemory& memory)
+      : item_(item),
+        cursor_(*item.kv, item.kv_head),
+        k_(reinterpret_cast<std::uint32_t*>(memory.stage.k)),
+        v_(reinterpret_cast<std::uint32_t*>(memory.stage.v)),
+        rows_(reinterpret_cast<std::uint32_t*>(memory.rows)),
+        k_stride_(round_up((item.head_dim + 1) / 2, kLanes)),
+        v_tiles_((item.v_dim + 7) / 8) {}
+
+  void start_split(std::int64_t first_key) {
+    first_key_ = first_key;
+    for (StagedPairs& block : blocks_) block.ready = false;
+  }
+  const StagedPairs& block(std::int64_t first_key) {
+    StagedPairs& block = blocks_[(first_key - first_key_) / kBlockKeys];
+    if (!block.ready) fill(first_key, block);
+    return block;
+  }
+  std::int64_t k_stride() const { return k_stride_; }
+  std::int64_t v_tiles() const { return v_tiles_; }
+  static constexpr std::int64_t kTileStride = kBlockPairs * 8;
+
+ private:
+  void fill(std::int64_t first_key, StagedPairs& block) {
+    const KvView& kv = *item_.kv;
+    const std::int64_t end = std::min(first_key + kBlockKeys, kv.length);
+    const std::int64_t index = (first_key - first_key_) / kBlockKeys;
+    std::uint32_t* k = k_ + index * kBlockKeys * k_stride_;
+    std::uint32_t* v = v_ + index * v_tiles_ * kTileStride;
+    const std::int64_t n = round_up(end - first_key, 8);
+    const Bf16* v_rows[kBlockKeys] = {};
+    for (std::int64_t key = first_key; key < end;) {
+      const KvSegment<Bf16> part = cursor_.segment(key, end);
+      const std::int64_t row = key - first_key;
+      for (std::int64_t i = 0; i < part.n; ++i) {
+        std::uint32_t* out = k + (row + i) * k_stride_;
+        if (part.k == nullptr) {
+          std::memset(out, 0, static_cast<std::size_t>(k_stride_) * sizeof(*out));
+          continue;
+        }
+        copy_pairs(part.k + i * kv.k_token_stride, kv.k_dim_stride, item_.head_dim, out);
+        v_rows[row + i] = part.v + i * kv.v_token_stride;
+      }
+      key += part.n;
+    }
+    std::memset(k + (end - first_key) * k_stride_, 0,
+                static_cast<std::size_t>((n - (end - first_key)) * k_stride_) * sizeof(*k));
+    block = {true, false, k, v};
+    for (std::int64_t i = 0; i < n; i += 2) {
+      block.non_finite |=
+          bf16_leaf::interleave_rows({value_row(v_rows[i], 0), value_row(v_rows[i + 1], 1),
+                                      item_.v_dim, v + i / 2 * 8, kTileStride});
+    }
+  }
+
+  // As it lies, or gathered; null stays null.
+  const Bf16* value_row(const Bf16* row, int slot) {
+    if (row == nullptr || item_.kv->v_dim_stride == 1) return row;
+    std::uint32_t* out = rows_ + slot * round_up(item_.v_dim, kLanes);
+    copy_pairs(row, item_.kv->v_dim_stride, item_.v_dim, out);
+    return reinterpret_cast<const Bf16*>(out);
+  }
+
+  const FlashForwardItem& item_;
+  KvCursor<Bf16> cursor_;
+  std::uint32_t* k_;
+  std::uint32_t* v_;
+  std::uint32_t* rows_;
+  std::int64_t k_stride_, v_tiles_;
+  std::int64_t first_key_ = 0;
+  StagedPairs blocks_[kBlocksPerSplit];
+};
+
+class Bf16Engine {
+ public:
+  Bf16Engine(const FlashForwardItem& item, const PrefillMemory& memory, const ScoreScale& scale)
+      : item_(item), scores_(memory.scores), scale_(scale), stage_(item, memory) {}
+
+  void start_split(std::int64_t first_key) { stage_.start_split(first_key); }
+
+  void attend(QueryPanel& panel, std::int64_t first_key, const KeyRange& keys,
+              const std::uint64_t* bits) {
+    const StagedPairs& staged = stage_.block(first_key);
+    const std::int64_t row = keys.begin - first_key;
+    const int n = static_cast<int>(keys.end - keys.begin), n8 = (n + 7) & ~7;
+    alignas(64) float best[kPanelLanes];
+    for (float& b : best) b = kMinusInfinity;
+    bf16_leaf::scores({staged.k + row * stage_.k_stride(), stage_.k_stride(),
+                       reinterpret_cast<const std::uint32_t*>(panel.q),
+                       std::int64_t{item_.head_dim + 1} / 2, n8, panel.vecs, scores_, best});
+    if (scale_.separate || bits != nullptr || n != n8) edit_scores(panel, n, bits, best);
+    for (int vec = 0; vec < panel.vecs; ++vec) softmax(panel, vec, n8, load(best + vec * kLanes));
+
+    const std::uint32_t* v = staged.v + row / 2 * 8;
+    if (staged.non_finite && bits != nullptr) {
+      add_visible_values(panel, v, n8, bits);
+    } else {
+      bf16_leaf::values({v, PairStage::kTileStride, stage_.v_tiles(), n8 / 2, panel.vecs,
+                         reinterpret_cast<const std::uint32_t*>(scores_), panel.o, panel.live});
+    }
+    panel.live = true;
+  }
+
+ private:
+  // Softcap, hidden keys and the keys past the end; the largest scores anew.
+  void edit_scores(const QueryPanel& panel, int n, const std::uint64_t* bits, float* best) {
+    const std::int64_t stride = panel.stride();
+    const int n8 = (n + 7) & ~7;
+    if (scale_.separate) scale_separately(scale_, scores_, n * stride);
+    for (std::int64_t i = n * stride; i < n8 * stride; i += kLanes) {
+      store(set(kMinusInfinity), scores_ + i);
+    }
+    if (bits != nullptr) {
+      const KeyBlock block{nullptr, 0, nullptr, 0, n, bits};
+      if (panel.vecs == 3) {
+        mask_scores<3>(panel, block, scores_);
+      } else if (panel.vecs == 2) {
+        mask_scores<2>(panel, block, scores_);
+      } else {
+        mask_scores<1>(panel, block, scores_);
+      }
+    }
+    for (std::int64_t lane = 0; lane < stride; lane += kLanes) {
+      Vf highest = set(kMinusInfinity);
+      for (int k = 0; k < n8; ++k) highest = max(load(scores_ + k * stride + lane), highest);
+      store(highest, best + lane);
+    }
+  }
+
+  // Scores of one vector become pairs of weights; m, l and, where m moved, o follow.
+  void softmax(QueryPanel& panel, int vec, int n8, Vf best) {
+    const std::int64_t stride = panel.stride();
+    const int lane = vec * kLanes;
+    float* s = scores_ + lane;
+    const BlockMax now(load(panel.m + lane), best, scale_.factor);
+    if (any(now.over)) {
+      for (int k = 0; k < n8; ++k) {
+        store(now.limited(load(s + k * stride), scale_.factor), s + k * stride);
+      }
+    }
+    if (any(now.rises)) {
+      store(now.m, panel.m + lane);
+      store(mul(load(panel.l + lane), now.factor), panel.l + lane);
+      if (panel.live) {
+        float* o = panel.o + lane;
+        for (std::int64_t c = 0; c < item_.v_dim; ++c, o += stride) {
+          store(mul(load(o), now.factor), o);
+        }
+      }
+    }
+    bf16_leaf::PowerBase base;
+    store(now.scale, base.scale);
+    store(now.low(), base.low);
+    store(now.magic(), base.magic);
+    alignas(64) float sum[kLanes];
+    bf16_leaf::weights({s, stride, n8, &base, sum});
+    store(add(load(panel.l + lane), load(sum)), panel.l + lane);
+  }
+
+  void add_visible_values(QueryPanel& panel, const std::uint32_t* v, int n8,
+                          const std::uint64_t* bits) {
+    const std::int64_t stride = panel.stride();
+    if (!panel.live) {
+      std::memset(panel.o, 0,
+                  static_cast<std::size_t>(stage_.v_tiles() * 8 * stride) * sizeof(float));
+    }
+    const auto sees = [&](int vec, int key) {
+      std::uint8_t hidden[8] = {};
+      hn::StoreMaskBits(kF, hidden_lanes(panel, vec, bits[key]), hidden);
+      return static_cast<std::uint16_t>(~(hidden[0] | hidden[1] << 8));
+    };
+    for (int key = 0; key < n8; key += 2) {
+      for (int vec = 0; vec < panel.vecs; ++vec) {
+        const float* p = scores_ + key / 2 * stride + vec * kLanes;
+        bf16_leaf::values_of_visible_pair(
+            {v + key / 2 * 8, PairStage::kTileStride, stage_.v_tiles(),
+             reinterpret_cast<const std::uint32_t*>(p), sees(vec, key), sees(vec, key + 1),
+             panel.o + vec * kLanes, stride});
+      }
+    }
+  }
+
+  const FlashForwardItem& item_;
+  float* scores_;
+  const ScoreScale& scale_;
+  PairStage stage_;
+};
+
+void flash_prefill_bf16(const FlashForwardItem& item, std::byte* workspace) noexcept {
+  const FloatingPointMode mode;
+  WorkspaceCutter cutter(workspace);
+  const PrefillMemory memory = cut_prefill_memory(size_of_item(item), cutter);
+  const ScoreScale scale(item);
+  const std::int64_t n =
+      make_panels(item, memory, [&](const FlashForwardItem& of, QueryPanel& panel, float* rows) {
+        pack_pairs(of, scale, panel, rows);
+      });
+  Bf16Engine engine(item, memory, scale);
+  prefill_panels(item, memory, n, engine);
+}
+
+}  // namespace RAPTLY_TARGET
+}  // namespace raptly
+RAPTLY_AFTER_TARGET();
+#endif
+#endif
