@@ -46,6 +46,13 @@ class Placement {
   virtual ~Placement() = default;
   virtual std::int64_t query_position(std::int64_t query) const = 0;
   virtual std::int64_t key_position(std::int64_t key) const = 0;
+  // The positions of queries first, first + 1, ...
+  virtual void list_query_positions(std::int64_t first, std::span<std::int64_t> list) const {
+    for (std::int64_t& position : list) position = query_position(first++);
+  }
+  virtual void list_key_positions(std::int64_t first, std::span<std::int64_t> list) const {
+    for (std::int64_t& position : list) position = key_position(first++);
+  }
   virtual Range query_positions(std::int64_t first, std::int64_t n) const = 0;
   virtual Range key_positions(std::int64_t first, std::int64_t n) const = 0;
   // Counted from the first query, or key, of the token's own sequence: the top left corner.
@@ -74,16 +81,19 @@ inline Range key_positions(const MaskScope& scope, const MaskTile& tile) {
   return {tile.first_key, tile.last_key()};
 }
 
-// The bits of a rule that asks positions only: see(query position, key position).
+// The bits of a rule that asks positions only, see(query position, key position), in a scope with a
+// placement.
 template <class See>
 void bits_by_position(const MaskScope& scope, const MaskTile& tile, std::span<std::uint64_t> words,
                       const See& see) {
   std::array<std::int64_t, kMaxTileQueries> queries;  // NOLINT: written before it is read
-  for (std::int64_t i = 0; i < tile.n_queries; ++i) {
-    queries[static_cast<std::size_t>(i)] = query_position(scope, tile.first_query + i);
-  }
+  std::array<std::int64_t, kBlockKeys> keys;          // NOLINT
+  const auto n_queries = static_cast<std::size_t>(tile.n_queries);
+  const auto n_keys = static_cast<std::size_t>(tile.n_keys);
+  scope.placement->list_query_positions(tile.first_query, std::span(queries).first(n_queries));
+  scope.placement->list_key_positions(tile.first_key, std::span(keys).first(n_keys));
   for (std::int64_t k = 0; k < tile.n_keys; ++k) {
-    const std::int64_t key = key_position(scope, tile.first_key + k);
+    const std::int64_t key = keys[static_cast<std::size_t>(k)];
     std::uint64_t word = 0;
     for (std::int64_t i = 0; i < tile.n_queries; ++i) {
       word |= static_cast<std::uint64_t>(see(queries[static_cast<std::size_t>(i)], key)) << i;

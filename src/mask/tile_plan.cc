@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <string>
 #include <unordered_map>
 
@@ -23,6 +22,26 @@ std::uint64_t hash_words(std::span<const std::uint64_t> words) {
     hash ^= hash >> 29;
   }
   return hash;
+}
+
+// Set bits of all words. Sixteen words make one word of counts a byte before they are added up:
+// without -mpopcnt a popcount a word took a third of the time to plan causal & window.
+std::int64_t count_bits(std::span<const std::uint64_t> words) {
+  constexpr std::uint64_t kPairs = 0x5555555555555555u, kNibbles = 0x3333333333333333u,
+                          kBytes = 0x0F0F0F0F0F0F0F0Fu, kHalves = 0x00FF00FF00FF00FFu;
+  std::int64_t total = 0;
+  for (std::size_t begin = 0; begin < words.size(); begin += 16) {
+    std::uint64_t bytes = 0;  // at most 16 * 8
+    for (const std::uint64_t word :
+         words.subspan(begin, std::min<std::size_t>(16, words.size() - begin))) {
+      const std::uint64_t twos = word - (word >> 1 & kPairs);
+      const std::uint64_t fours = (twos & kNibbles) + (twos >> 2 & kNibbles);
+      bytes += (fours + (fours >> 4)) & kBytes;
+    }
+    const std::uint64_t halves = (bytes & kHalves) + (bytes >> 8 & kHalves);
+    total += static_cast<std::int64_t>((halves * 0x0001000100010001u) >> 48);
+  }
+  return total;
 }
 
 }  // namespace
@@ -88,11 +107,8 @@ class TilePlan::Builder {
     rule_->bits(placed_, tile_, std::span(words).first(n));
     const std::uint64_t all = bit_range(0, tile_.n_queries, tile_.n_queries);
     std::uint64_t both = all;
-    std::int64_t pairs = 0;
-    for (std::size_t k = 0; k < n; ++k) {
-      both &= words[k];
-      pairs += std::popcount(words[k]);
-    }
+    for (std::size_t k = 0; k < n; ++k) both &= words[k];
+    const std::int64_t pairs = count_bits(std::span(words).first(n));
     if (pairs == 0) return;
     if (both == all) return add_full(1);
     ++plan_.n_partial_;

@@ -159,18 +159,43 @@ TEST(TilePlan, KeepsOnlyWhatIsSeenAtAnySize) {
   EXPECT_EQ(plan.n_partial() + plan.n_full() + plan.n_empty(), 2 * (n / kBlockKeys));
 }
 
-TEST(TilePlanSlow, SixtyFourThousandTokensTakeMilliseconds) {
+// Best of several plans over 64k x 64k, in seconds.
+double plan_seconds(const Mask& mask, TilePlan& plan) {
   const std::int64_t n = 65536;
-  double best = 1;
+  double best = 1e9;
   for (int repeat = 0; repeat < 20; ++repeat) {
     const auto start = std::chrono::steady_clock::now();
-    const TilePlan plan(mask::causal() & mask::window(256, 0), {.q_len = n, .kv_len = n}, 48);
+    plan = TilePlan(mask, {.q_len = n, .kv_len = n}, 48);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     best = std::min(best, seconds.count());
-    EXPECT_LT(plan.n_full() + plan.n_partial(), 7000);
   }
+  return best;
+}
+
+// The goal is 5 ms for causal & window (a release build on a quiet machine: 2.1 ms); sanitizers and
+// busy machines need room.
+TEST(TilePlanSlow, SixtyFourThousandTokensTakeMilliseconds) {
+  TilePlan plan;
+  const double best = plan_seconds(mask::causal() & mask::window(256, 0), plan);
+  EXPECT_LT(plan.n_full() + plan.n_partial(), 7000);
+  EXPECT_LT(best, 0.05);
   RecordProperty("plan_us", static_cast<int>(best * 1e6));
-  EXPECT_LT(best, 0.05);  // 5 ms is the goal (bench); sanitizers and busy machines need room
+  EXPECT_LT(plan_seconds(mask::longformer(512, {0}), plan), 0.1);
+  EXPECT_LT(plan_seconds(mask::bigbird(64, 3, 0), plan), 0.5);
+}
+
+// Memory follows the tiles kept, never the grid: 1366 x 512 tiles here.
+TEST(TilePlanSlow, MemoryIsOfTheTilesKept) {
+  TilePlan plan;
+  for (const Mask& mask : {mask::causal() & mask::window(256, 0), mask::longformer(512, {0}),
+                           mask::bigbird(64, 3, 0)}) {
+    plan_seconds(mask, plan);
+    const auto kept = static_cast<std::size_t>(plan.n_full() + plan.n_partial());
+    EXPECT_LT(plan.memory_bytes(), 1366 * sizeof(QueryTile) + 64 * kept + (1u << 17))
+        << mask.to_string();
+  }
+  plan_seconds(mask::causal(), plan);  // a tile's full blocks are one span
+  EXPECT_LT(plan.memory_bytes(), 200u << 10);
 }
 
 }  // namespace

@@ -71,11 +71,11 @@ class BigBird final : public Rule {
     for (std::int64_t p = first; p < first + tile.n_queries; p = block_end(p)) {
       const Row blocks = row(scope, p);
       const std::uint64_t queries = bit_range(p - first, block_end(p) - first, tile.n_queries);
-      for (std::int64_t k = 0; k < tile.n_keys; ++k) {
+      for (std::int64_t k = 0; k < tile.n_keys;) {
         const std::int64_t key = tile.first_key + k;
-        if (key < n_extra() || blocks.sees(block(key))) {
-          words[static_cast<std::size_t>(k)] |= queries;
-        }
+        const std::int64_t end = std::min(tile.n_keys, block_end(key) - tile.first_key);
+        const bool seen = key < n_extra() || blocks.sees(block(key));
+        for (; k < end; ++k) words[static_cast<std::size_t>(k)] |= seen ? queries : 0;
       }
     }
   }

@@ -1,8 +1,8 @@
 // dense(shape, bits): any pairs at all. shape is [batch, n_heads, q_len, kv_len]; a 1 stands for
 // every entry. The text holds the bits in base64: pairs in row-major order, the lowest bit of a
 // byte first (numpy.packbits(seen, bitorder="little")).
+#include <algorithm>
 #include <array>
-#include <bit>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -18,6 +18,18 @@ namespace {
 std::string shape_text(const mask::DenseShape& shape) {
   const std::vector<std::int64_t> sizes = {shape.batch, shape.n_heads, shape.q_len, shape.kv_len};
   return list_text(sizes);
+}
+
+// Bit k of word i becomes bit i of word k: quarters change places, then quarters of quarters.
+void transpose(std::array<std::uint64_t, 64>& square) {
+  std::uint64_t mask = 0x00000000FFFFFFFFu;
+  for (std::size_t j = 32; j > 0; j /= 2, mask ^= mask << j) {
+    for (std::size_t k = 0; k < 64; k = (k + j + 1) & ~j) {
+      const std::uint64_t swap = ((square[k] >> j) ^ square[k + j]) & mask;
+      square[k] ^= swap << j;
+      square[k + j] ^= swap;
+    }
+  }
 }
 
 class Dense final : public Rule {
@@ -46,6 +58,20 @@ class Dense final : public Rule {
     }
     return all ? TileAnswer::kFull : TileAnswer::kEmpty;
   }
+  void bits(const MaskScope& scope, const MaskTile& tile,
+            std::span<std::uint64_t> words) const override {
+    if (shape_.kv_len == 1) return Rule::bits(scope, tile, words);
+    for (std::int64_t k = 0; k < tile.n_keys; k += 64) {
+      std::array<std::uint64_t, 64> square{};  // a word a query
+      for (std::int64_t i = 0; i < tile.n_queries; ++i) {
+        square[static_cast<std::size_t>(i)] =
+            word_at(row(scope, tile.first_query + i), tile.first_key + k);
+      }
+      transpose(square);
+      const auto n = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(64, tile.n_keys - k));
+      std::copy(square.begin(), square.begin() + n, words.begin() + k);
+    }
+  }
   std::string to_string() const override {
     return "dense(" + shape_text(shape_) + ", \"" + base64(packed_bits()) + "\")";
   }
@@ -69,6 +95,13 @@ class Dense final : public Rule {
     const std::int64_t h = shape_.n_heads == 1 ? 0 : scope.head;
     const std::int64_t q = shape_.q_len == 1 ? 0 : query;
     return words_.data() + ((b * shape_.n_heads + h) * shape_.q_len + q) * row_words_;
+  }
+  // 64 bits of a row from key on, with zeros behind its end.
+  std::uint64_t word_at(const std::uint64_t* row, std::int64_t key) const {
+    const std::int64_t word = key / 64, shift = key % 64;
+    std::uint64_t bits = row[word] >> shift;
+    if (shift > 0 && word + 1 < row_words_) bits |= row[word + 1] << (64 - shift);
+    return bits;
   }
   std::vector<std::uint8_t> packed_bits() const {
     const std::int64_t rows = shape_.batch * shape_.n_heads * shape_.q_len;

@@ -36,19 +36,15 @@ class Dilated final : public Rule {
   void bits(const MaskScope& scope, const MaskTile& tile,
             std::span<std::uint64_t> words) const override {
     if (scope.placement) return Rule::bits(scope, tile, words);
-    const std::int64_t origin = scope.first_position + tile.first_query;
+    const std::int64_t origin = scope.first_position + tile.first_query, step = this->step(scope);
+    std::uint64_t multiples = 0;  // bit i: i is a multiple of step
+    for (std::int64_t i = 0; i < kMaxTileQueries; i += step) multiples |= std::uint64_t{1} << i;
     for (std::int64_t k = 0; k < tile.n_keys; ++k) {
-      // Query i is at distance d - i from the key.
+      // Query i is at distance d - i from the key: i = d modulo step.
       const std::int64_t d = tile.first_key + k - origin;
-      const std::int64_t last = std::min(tile.n_queries - 1, d + reach(scope));
-      std::uint64_t word = 0;
-      // The first i >= from with i = d modulo step.
-      const std::int64_t from = std::max<std::int64_t>(0, d - reach(scope));
-      for (std::int64_t i = d + first_multiple(from - d, step(scope)); i <= last;
-           i += step(scope)) {
-        word |= std::uint64_t{1} << i;
-      }
-      words[static_cast<std::size_t>(k)] = word;
+      const std::int64_t rest = d - first_multiple(d - step + 1, step);  // d mod step
+      const std::uint64_t near = bit_range(d - reach(scope), d + reach(scope) + 1, tile.n_queries);
+      words[static_cast<std::size_t>(k)] = rest < kMaxTileQueries ? multiples << rest & near : 0;
     }
   }
   std::string to_string() const override {

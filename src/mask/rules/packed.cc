@@ -39,6 +39,13 @@ class Side {
     const std::int64_t s = sequence(i);
     return starts_[s] + i - sums_[static_cast<std::size_t>(s)];
   }
+  void list(std::int64_t first, std::span<std::int64_t> positions) const {
+    auto s = static_cast<std::size_t>(sequence(first));
+    for (std::int64_t& position : positions) {
+      while (first >= sums_[s + 1]) ++s;
+      position = starts_[static_cast<std::int64_t>(s)] + first++ - sums_[s];
+    }
+  }
   Range positions(std::int64_t first, std::int64_t n) const {
     const std::int64_t a = sequence(first), b = sequence(first + n - 1);
     const std::int64_t from = position(first), to = position(first + n - 1);
@@ -76,6 +83,12 @@ class Packing final : public Placement {
 
   std::int64_t query_position(std::int64_t query) const override { return q_.position(query); }
   std::int64_t key_position(std::int64_t key) const override { return kv_.position(key); }
+  void list_query_positions(std::int64_t first, std::span<std::int64_t> list) const override {
+    q_.list(first, list);
+  }
+  void list_key_positions(std::int64_t first, std::span<std::int64_t> list) const override {
+    kv_.list(first, list);
+  }
   Range query_positions(std::int64_t first, std::int64_t n) const override {
     return q_.positions(first, n);
   }

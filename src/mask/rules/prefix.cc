@@ -26,6 +26,16 @@ class Prefix final : public Rule {
   }
   void bits(const MaskScope& scope, const MaskTile& tile,
             std::span<std::uint64_t> words) const override {
+    if (!scope.placement) {
+      const std::uint64_t everyone = bit_range(0, tile.n_queries, tile.n_queries);
+      const std::int64_t origin = scope.first_position + tile.first_query;
+      for (std::int64_t k = 0; k < tile.n_keys; ++k) {
+        const std::int64_t key = tile.first_key + k;
+        words[static_cast<std::size_t>(k)] =
+            key < n_ ? everyone : bit_range(key - origin, tile.n_queries, tile.n_queries);
+      }
+      return;
+    }
     bits_by_position(scope, tile, words, [this](std::int64_t query, std::int64_t key) {
       return key < n_ || key <= query;
     });
