@@ -22,8 +22,8 @@ class KvCursor {
   KvCursor(const KvView& view, std::int64_t head)
       : view_(&view), k_head_(head * view.k_head_stride), v_head_(head * view.v_head_stride) {}
 
-  // The longest segment that starts at `ordinal` and ends before `end`. Fast for ascending
-  // ordinals.
+  // The longest segment that starts at `ordinal` and ends before `end`. Fast near the
+  // ordinal asked for before.
   KvSegment<T> segment(std::int64_t ordinal, std::int64_t end) {
     seek(ordinal);
     if (at_ == view_->runs.size()) return {nullptr, nullptr, end - ordinal};
@@ -43,7 +43,7 @@ class KvCursor {
     const auto ends_after = [&](std::size_t r) {
       return view_->runs[r].first_ordinal + view_->runs[r].n > ordinal;
     };
-    if (at_ > 0 && ends_after(at_ - 1)) at_ = 0;
+    for (int step = 0; at_ > 0 && ends_after(at_ - 1); ++step) at_ = step < 8 ? at_ - 1 : 0;
     for (int step = 0; at_ < view_->runs.size() && !ends_after(at_); ++step) {
       if (step < 4) {
         ++at_;

@@ -1,11 +1,9 @@
-// The microkernel of every attention product: S[i][lane] (+)= sum over t of A[i][t] * X[t][lane],
-// one FMA chain a value, t ascending, so that its bits do not depend on the shape of the register
-// tile. A is broadcast (two strides), X and S are rows of lanes.
+// The microkernel of the prefill driver and of GEMM: S[i][lane] (+)= sum over t of A[i][t] *
+// X[t][lane], one FMA chain a value, t ascending, so that its bits do not depend on the shape of
+// the register tile. A is broadcast (two strides), X and S are rows of lanes.
 //
 //   prefill QK   A = K [keys][d]   X = Q^T panel [d][queries]   S = scores [keys][queries]
 //   prefill PV   A = V [d][keys]   X = P [keys][queries]        S = O^T [d][queries]
-//   decode QK    A = Q [rows][d]   X = K^T tile [d][keys]       S = scores [rows][keys]
-//   decode PV    A = P [rows][keys] X = V [keys][d]             S = O [rows][d]
 #if defined(RAPTLY_MM_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef RAPTLY_MM_INL_H
 #undef RAPTLY_MM_INL_H
@@ -41,18 +39,12 @@ constexpr int tile_rows(int vecs) {
   return kRegisters == 32 ? kWide[vecs - 1] : kNarrow[vecs - 1];
 }
 
-struct NoPrefetch {
-  RAPTLY_INLINE void step() {}
-};
-
-template <int kRows, int kVecs, bool kAccumulate, class T, class Prefetch>
-RAPTLY_INLINE void mm(const Broadcasts& a, const LaneRows<T>& x, const Sums& s, std::int64_t n,
-                      Prefetch& prefetch) {
+template <int kRows, int kVecs, bool kAccumulate, class T>
+RAPTLY_INLINE void mm(const Broadcasts& a, const LaneRows<T>& x, const Sums& s, std::int64_t n) {
   const float* __restrict a_at = a.at;
   const T* __restrict x_at = x.at;
   float* __restrict s_at = s.at;
   const std::int64_t a_row = a.row_stride, a_step = a.step_stride, x_step = x.stride;
-  Prefetch ahead = prefetch;  // a copy stays in registers
   Vf sum[kRows][kVecs];
   each<kRows>([&](auto i) RAPTLY_LAMBDA {
     each<kVecs>([&](auto j) RAPTLY_LAMBDA {
@@ -62,7 +54,6 @@ RAPTLY_INLINE void mm(const Broadcasts& a, const LaneRows<T>& x, const Sums& s, 
   for (std::int64_t t = 0; t < n; ++t) {
     Vf lanes[kVecs];
     each<kVecs>([&](auto j) RAPTLY_LAMBDA { lanes[j] = load(x_at + j * kLanes); });
-    ahead.step();
     each<kRows>([&](auto i) RAPTLY_LAMBDA {
       const Vf b = set(a_at[i * a_row]);
       each<kVecs>([&](auto j) RAPTLY_LAMBDA { sum[i][j] = fma(b, lanes[j], sum[i][j]); });
@@ -70,16 +61,15 @@ RAPTLY_INLINE void mm(const Broadcasts& a, const LaneRows<T>& x, const Sums& s, 
     a_at += a_step;
     x_at += x_step;
   }
-  prefetch = ahead;
   each<kRows>([&](auto i) RAPTLY_LAMBDA {
     each<kVecs>([&](auto j) RAPTLY_LAMBDA { store(sum[i][j], s_at + i * s.stride + j * kLanes); });
   });
 }
 
 // Any number of rows: whole tiles, then tails of 8, 4, 2 and 1.
-template <int kVecs, bool kAccumulate, class T, class Prefetch>
+template <int kVecs, bool kAccumulate, class T>
 RAPTLY_INLINE void mm_rows(std::int64_t rows, Broadcasts a, const LaneRows<T>& x, Sums s,
-                           std::int64_t n, Prefetch& prefetch) {
+                           std::int64_t n) {
   constexpr int kRows = tile_rows(kVecs);
   const auto next = [&](int done) RAPTLY_LAMBDA {
     a.at += done * a.row_stride;
@@ -87,25 +77,18 @@ RAPTLY_INLINE void mm_rows(std::int64_t rows, Broadcasts a, const LaneRows<T>& x
     rows -= done;
   };
   while (rows >= kRows) {
-    mm<kRows, kVecs, kAccumulate>(a, x, s, n, prefetch);
+    mm<kRows, kVecs, kAccumulate>(a, x, s, n);
     next(kRows);
   }
   each<4>([&](auto half) RAPTLY_LAMBDA {
     constexpr int kTail = 8 >> half;
     if constexpr (kTail < kRows) {
       if (rows >= kTail) {
-        mm<kTail, kVecs, kAccumulate>(a, x, s, n, prefetch);
+        mm<kTail, kVecs, kAccumulate>(a, x, s, n);
         next(kTail);
       }
     }
   });
-}
-
-template <int kVecs, bool kAccumulate, class T>
-RAPTLY_INLINE void mm_rows(std::int64_t rows, const Broadcasts& a, const LaneRows<T>& x,
-                           const Sums& s, std::int64_t n) {
-  NoPrefetch none;
-  mm_rows<kVecs, kAccumulate>(rows, a, x, s, n, none);
 }
 
 }  // namespace RAPTLY_TARGET
