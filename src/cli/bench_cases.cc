@@ -61,13 +61,23 @@ void add_decode(std::vector<BenchCase>& cases) {
     const char* name;
     std::int64_t q, kv;
   };
-  for (const std::int64_t n : {8192, 65536}) {
-    for (const DType dtype : {DType::kF32, DType::kBf16, DType::kF16}) {
-      for (const Heads& heads : {Heads{"mha", 8, 8}, Heads{"gqa4", 32, 8}, Heads{"gqa8", 64, 8}}) {
-        cases.push_back({"decode-" + length_name(n) + "-" + heads.name + "-" + dtype_name(dtype), 1,
-                         1, n, heads.q, heads.kv, 128, dtype, "causal", true});
-      }
+  const auto add = [&](std::int64_t n, const Heads& heads, std::int64_t dim, DType dtype,
+                       bool head_major) {
+    cases.push_back({"decode-" + length_name(n) + "-" + heads.name + "-" + dtype_name(dtype) +
+                         (dim == 128 ? "" : "-d" + std::to_string(dim)) +
+                         (head_major ? "" : "-bshd"),
+                     1, 1, n, heads.q, heads.kv, dim, dtype, "causal", head_major});
+  };
+  const Heads mha{"mha", 8, 8}, gqa4{"gqa4", 32, 8}, gqa8{"gqa8", 64, 8}, mqa8{"mqa8", 8, 1};
+  for (const DType dtype : {DType::kF32, DType::kBf16, DType::kF16}) {
+    for (const std::int64_t n : {8192, 65536}) {
+      for (const Heads& heads : {mha, gqa4, gqa8}) add(n, heads, 128, dtype, true);
     }
+    for (const Heads& heads : {mha, gqa4}) {
+      add(8192, heads, 128, dtype, false);
+      add(8192, heads, 64, dtype, true);
+    }
+    add(65536, mqa8, 128, dtype, true);
   }
 }
 

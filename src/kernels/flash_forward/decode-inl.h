@@ -1,6 +1,6 @@
-// The decode driver: at most kMaxDecodeRows rows of one key head, one split of keys at a time.
-// Lane = key for the scores, lane = d for the output. The arithmetic of a row is that of the
-// prefill driver, value by value.
+// The decode driver: at most kMaxDecodeRows rows of one key head, one split of
+// keys at a time. Lane = key for the scores, lane = d for the output. The
+// arithmetic of a row is that of the prefill driver, value by value.
 #if defined(RAPTLY_FORWARD_DECODE_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef RAPTLY_FORWARD_DECODE_INL_H
 #undef RAPTLY_FORWARD_DECODE_INL_H
@@ -23,7 +23,8 @@ std::size_t decode_workspace_bytes(int head_dim, int v_dim) {
   return cutter.used();
 }
 
-// -inf where a row does not see a key, and from the end of the block up to `padded`.
+// -inf where a row does not see a key, and from the end of the block up to
+// `padded`.
 inline void mask_scores(const DecodeRows& rows, const SeenBits& seen, int n, int padded,
                         float* scores) {
   for (int row = 0; row < rows.n; ++row) {
@@ -58,7 +59,8 @@ inline float sum_block(const float* p, int n) {
   return sum_tree(part, [](float a, float b) { return a + b; });
 }
 
-// Scores of a row become p; its m, l and o follow. n: whole vectors, whole eights.
+// Scores of a row become p; its m, l and o follow. n: whole vectors, whole
+// eights.
 inline void softmax_row(const DecodeRows& rows, int row, float* s, int n) {
   Vf best = set(kMinusInfinity);
   for (int i = 0; i < n; i += kLanes) best = max(load(s + i), best);
@@ -82,7 +84,8 @@ inline void softmax_row(const DecodeRows& rows, int row, float* s, int n) {
   l += sum_block(s, n);
 }
 
-// Keys [begin, end) of one block, with the bits of its span (null: all rows see all keys).
+// Keys [begin, end) of one block, with the bits of its span (null: all rows see
+// all keys).
 struct DecodeBlock {
   std::int64_t begin, end;
   const std::uint64_t* bits;
@@ -96,7 +99,7 @@ class DecodeSplit {
         rows_(rows),
         memory_(memory),
         softcap_(item.softcap),
-        keys_(item, memory, tile_keys<TileKey<T>>(rows.n)),
+        keys_(item, memory, tile_keys<T>(rows)),
         values_(item, memory),
         all_(~std::uint64_t{0} >> (64 - item.tiles.front().n_queries)) {}
 
@@ -110,6 +113,7 @@ class DecodeSplit {
         key = next;
       }
     }
+    values_.finish(rows_);
   }
 
  private:

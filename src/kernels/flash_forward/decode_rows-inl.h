@@ -1,5 +1,5 @@
-// What the parts of the decode driver share: its memory, the rows of its item, and the prefetch of
-// keys and values.
+// What the parts of the decode driver share: its memory, the rows of its item,
+// and the prefetch of keys and values.
 #if defined(RAPTLY_DECODE_ROWS_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef RAPTLY_DECODE_ROWS_INL_H
 #undef RAPTLY_DECODE_ROWS_INL_H
@@ -18,7 +18,8 @@ namespace RAPTLY_TARGET {
 constexpr std::int64_t kValueKeys = 32;  // keys of V at a time: their rows stay in L1
 constexpr int kMaxTileKeys = 32;         // keys of K at a time
 
-// Rows that share one transpose of K and one load of V. More rows go in several passes.
+// Rows that share one transpose of K and one load of V. More rows go in several
+// passes.
 constexpr int kMaxPassRows = kRegisters == 32 ? 8 : 6;
 constexpr int kMaxPasses = (kMaxDecodeRows + kMaxPassRows - 1) / kMaxPassRows;
 
@@ -42,14 +43,17 @@ RAPTLY_INLINE void with_pass_rows(int n, F&& f) {
 }
 
 struct DecodeMemory {
-  float* q;            // a pass after the other, each [width of head_dim][rows of the pass], scaled
+  float* q;            // a pass after the other, each [width of head_dim][rows of the
+                       // pass], scaled
   float* q_row;        // one row of q
   float* scores;       // [rows][kBlockKeys], then p
   std::byte* tile[2];  // K of kMaxTileKeys keys: rows of tile_row_bytes
-  float* v_rows;       // [kValueKeys][width of v_dim]: values that cannot be read as they lie
+  float* v_rows;       // [kValueKeys][width of v_dim]: values that cannot be read as
+                       // they lie
 };
 
-// One line more than the row: a power of two would put all rows into the same sets of L1.
+// One line more than the row: a power of two would put all rows into the same
+// sets of L1.
 inline std::int64_t tile_row_bytes(std::int64_t d, std::size_t size) {
   return round_up(d * static_cast<std::int64_t>(size), 64) + 64;
 }
@@ -67,19 +71,22 @@ inline DecodeMemory cut_decode_memory(int head_dim, int v_dim, WorkspaceCutter& 
   return memory;
 }
 
-// Keys or values to fetch into L2 beside those that are read now: how many bytes away they lie.
+// Keys or values to fetch into L2 beside those that are read now: how many
+// bytes away they lie.
 //
-// Three of them, 1, 2 and 3 distances ahead, so that every line is asked for three times: a Zen 4
-// core drops prefetches while its 24 miss buffers are full, and once the reads themselves miss,
-// they keep the buffers full. With one request a line, D 128 f32, 1 row: 14 GB/s with the rows of a
-// head 4 KiB apart, 33 with them side by side; with three 33 and 39 (memory: 45). Hint T1: T0 waits
-// in the same buffers and ends at 13.
+// Three of them, 1, 2 and 3 distances ahead, so that every line is asked for
+// three times: a Zen 4 core drops prefetches while its 24 miss buffers are
+// full, and once the reads themselves miss, they keep the buffers full. With
+// one request a line, D 128 f32, 1 row: 14 GB/s with the rows of a head 4 KiB
+// apart, 33 with them side by side; with three 33 and 39 (memory: 45). Hint T1:
+// T0 waits in the same buffers and ends at 13.
 struct Ahead {
   static constexpr int kRequests = 3;
   std::intptr_t delta[kRequests] = {};
 
+  template <int kMost = kRequests>
   RAPTLY_INLINE void fetch(const void* at) const {
-    each<kRequests>([&](auto i) RAPTLY_LAMBDA {
+    each<kMost>([&](auto i) RAPTLY_LAMBDA {
       __builtin_prefetch(
           reinterpret_cast<const void*>(reinterpret_cast<std::intptr_t>(at) + delta[i]), 0, 2);
     });

@@ -1,9 +1,12 @@
-// Scores of a decode block, lane = key: s = q k, one FMA chain over d ascending.
+// Scores of a decode block, lane = key: s = q k, one FMA chain over d
+// ascending.
 //
-// K passes through a small tile of padded rows in L1. Copying the next tile line by line, in the
-// order of memory, beside the arithmetic of this one costs a store a line and makes everything else
-// simple: rows 4 KiB apart no longer share one set of L1 (the transpose reads a line four times),
-// pages, odd dims and missing keys have one path. The transpose feeds the FMA from registers.
+// Tiles of 16 or 32 keys are transposed in registers, column by column, which
+// feed the FMA. That reads 16 rows at once, an order that memory is slow at; so
+// the next tile is brought into L1 meanwhile, line by line in the order of
+// memory: by touching its lines where they lie, or, where its rows would share
+// the sets of L1, come from several pages or have odd sizes, by copying them
+// into a tile of padded rows.
 #if defined(RAPTLY_DECODE_SCORES_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef RAPTLY_DECODE_SCORES_INL_H
 #undef RAPTLY_DECODE_SCORES_INL_H
@@ -18,138 +21,157 @@ RAPTLY_BEFORE_TARGET();
 namespace raptly {
 namespace RAPTLY_TARGET {
 
-// How keys stand in a tile: bf16 as it is, since a transpose of dwords takes two at a time.
+// Groups of kLanes keys whose chains run side by side: few rows have too few
+// chains to hide the latency of FMA.
 template <class T>
-using TileKey = std::conditional_t<std::is_same_v<T, Bf16>, Bf16, float>;
-
-// Groups of kLanes keys whose chains run side by side: few rows have too few chains to hide the
-// latency of FMA.
-template <class K>
 constexpr int dot_groups(int rows) {
-  constexpr int kFew = kLanes >= 16 ? 1 : kLanes >= 8 ? 2 : 4;
-  if (rows == 1) return std::is_same_v<K, Bf16> ? 2 * kFew : kFew;
-  return rows == 2 ? kFew : 1;
+  constexpr int kSmall = sizeof(T) == 2 ? 2 : 1;
+  if (kLanes >= 16) return rows <= 4 ? (rows == 1 && kSmall == 1 ? 1 : 2) : 1;
+  if (kLanes >= 8) return rows == 1 ? 2 * kSmall : rows == 2 ? 2 : 1;
+  return rows <= 2 ? 4 : 1;
 }
-template <class K>
-constexpr int tile_keys(int rows) {
-  return std::max(16, dot_groups<K>(rows) * kLanes);
-}
-
-// The copy of a tile, a line or less at a time.
+// Keys of a tile: whole groups of every pass.
 template <class T>
-struct TileCopy {
-  // A step of the transpose takes this much of the rows in the tile.
-  static constexpr int kStepBytes =
-      kLanes * kTransposeColumns<TileKey<T>> * static_cast<int>(sizeof(T));
+int tile_keys(const DecodeRows& rows) {
+  int keys = 16;
+  for (int i = 0; i < rows.n_passes; ++i) {
+    keys = std::max(keys, dot_groups<T>(rows.passes[i].n) * kLanes);
+  }
+  return keys;
+}
+
+// Brings the next tile into L1, a line or less at a time.
+class TileLoad {
+ public:
+  // As many bytes as a step of the transpose takes from the rows of this tile,
+  // so that as many steps as a tile has bring a tile.
+  static constexpr int kStepBytes = kLanes * 16;
   static constexpr int kPieceBytes = std::min(64, kStepBytes);
-  static constexpr int kPieces = kStepBytes / kPieceBytes;
 
-  bool active = false;
-  const std::byte* from = nullptr;
-  std::byte* to = nullptr;
-  std::int64_t from_gap = 0, to_gap = 0;  // from the end of a row to the next
-  int row_pieces = 0, left = 0;           // of this row
-  Ahead ahead{};
+  TileLoad() = default;  // of nothing
+  // to: null leaves the rows where they are. row_bytes: whole pieces.
+  TileLoad(const void* from, std::int64_t from_stride_bytes, void* to, std::int64_t to_stride_bytes,
+           std::int64_t row_bytes, const Ahead& ahead)
+      : from_(static_cast<const std::byte*>(from)),
+        to_(static_cast<std::byte*>(to)),
+        from_gap_(from_stride_bytes - row_bytes),
+        to_gap_(to_stride_bytes - row_bytes),
+        row_pieces_(static_cast<int>(row_bytes / kPieceBytes)),
+        left_(row_pieces_),
+        ahead_(ahead) {}
 
-  // After each step of the transpose. As many steps as a tile has copy a tile.
   RAPTLY_INLINE void step() {
-    if (!active) return;
-    each<kPieces>([&](auto) RAPTLY_LAMBDA { piece(); });
+    if (from_ == nullptr) return;
+    if (to_ == nullptr) {
+      each<kStepBytes / kPieceBytes>([&](auto) RAPTLY_LAMBDA {
+        ahead_.fetch<2>(from_);
+        static_cast<void>(*static_cast<const volatile std::byte*>(from_));
+        next();
+      });
+      return;
+    }
+    each<kStepBytes / kPieceBytes>([&](auto) RAPTLY_LAMBDA {
+      ahead_.fetch(from_);
+      each<kPieceBytes / 4 / kLanes>([&](auto i) RAPTLY_LAMBDA {
+        store(load(reinterpret_cast<const float*>(from_) + i * kLanes),
+              reinterpret_cast<float*>(to_) + i * kLanes);
+      });
+      to_ += left_ == 1 ? kPieceBytes + to_gap_ : kPieceBytes;
+      next();
+    });
   }
 
  private:
-  RAPTLY_INLINE void piece() {
-    ahead.fetch(from);
-    if constexpr (std::is_same_v<T, F16>) {
-      constexpr int kValues = kPieceBytes / 2;
-      each<kValues / kLanes>([&](auto i) RAPTLY_LAMBDA {
-        store(load(reinterpret_cast<const F16*>(from) + i * kLanes),
-              reinterpret_cast<float*>(to) + i * kLanes);
-      });
-      to += 2 * kPieceBytes;
-    } else {
-      constexpr int kFloats = kPieceBytes / 4;
-      each<kFloats / kLanes>([&](auto i) RAPTLY_LAMBDA {
-        store(load(reinterpret_cast<const float*>(from) + i * kLanes),
-              reinterpret_cast<float*>(to) + i * kLanes);
-      });
-      to += kPieceBytes;
-    }
-    from += kPieceBytes;
-    if (--left == 0) {
-      left = row_pieces;
-      from += from_gap;
-      to += to_gap;
+  RAPTLY_INLINE void next() {
+    from_ += kPieceBytes;
+    if (--left_ == 0) {
+      left_ = row_pieces_;
+      from_ += from_gap_;
     }
   }
+
+  const std::byte* from_ = nullptr;
+  std::byte* to_ = nullptr;
+  std::int64_t from_gap_ = 0, to_gap_ = 0;  // from the end of a row to the next
+  int row_pieces_ = 0, left_ = 0;           // of this row
+  Ahead ahead_{};
 };
 
 template <class T>
 class KeyTiles {
  public:
-  using K = TileKey<T>;
-
   KeyTiles(const FlashForwardItem& item, const DecodeMemory& memory, int keys_a_tile)
       : item_(item),
         cursor_(*item.kv, item.kv_head),
         keys_(keys_a_tile),
-        tiles_{reinterpret_cast<K*>(memory.tile[0]), reinterpret_cast<K*>(memory.tile[1])},
-        stride_(tile_row_bytes(round_up(item.head_dim, 16), sizeof(K)) /
-                static_cast<std::int64_t>(sizeof(K))),
-        row_bytes_(item.head_dim * static_cast<std::int64_t>(sizeof(T))),
+        tiles_{reinterpret_cast<T*>(memory.tile[0]), reinterpret_cast<T*>(memory.tile[1])},
+        stride_(tile_row_bytes(round_up(item.head_dim, 16), sizeof(T)) / kSize),
+        row_bytes_(item.head_dim * kSize),
         ahead_keys_(ahead_keys(row_bytes_)),
-        in_pieces_(item.kv->k_dim_stride == 1 && row_bytes_ % TileCopy<T>::kPieceBytes == 0) {}
+        in_pieces_(item.kv->k_dim_stride == 1 && row_bytes_ % TileLoad::kPieceBytes == 0),
+        in_place_(in_pieces_ && item.head_dim % kTransposeColumns<T> == 0 &&
+                  spreads_over_sets(item.kv->k_token_stride * kSize)) {}
 
   int keys() const { return keys_; }
-  std::int64_t head_dim() const { return item_.head_dim; }
-  std::int64_t stride() const { return stride_; }
+  std::int64_t steps() const {
+    return (item_.head_dim + kTransposeColumns<T> - 1) / kTransposeColumns<T>;
+  }
 
-  // Keys [first, first + keys()) as rows; those from `end` on may hold anything finite or not.
-  const K* tile(std::int64_t first, std::int64_t end) {
+  // Keys [first, first + keys()) as rows; those from `end` on may hold
+  // anything, NaN too.
+  RowSource<T> tile(std::int64_t first, std::int64_t end) {
+    if (in_place_) {
+      if (const T* rows = whole_tile(first)) return {rows, item_.kv->k_token_stride};
+    }
     if (ready_ == first) {
       current_ ^= 1;
     } else {
       fill(first, std::min(end, first + keys_), tiles_[current_]);
     }
     ready_ = -1;
-    return tiles_[current_];
+    return {tiles_[current_], stride_};
   }
 
-  // The copy of the tile that will probably be asked for next; not active where it cannot be made
-  // in pieces.
-  TileCopy<T> copy_of(std::int64_t first) {
-    TileCopy<T> copy;
-    const KvView& kv = *item_.kv;
-    if (!in_pieces_ || first + keys_ > kv.length) return copy;
-    const KvSegment<T> rows = cursor_.segment(first, first + keys_);
-    if (rows.k == nullptr || rows.n < keys_) return copy;
+  // Loads the tile that will probably be asked for next.
+  TileLoad load_of(std::int64_t first) {
+    const T* rows = in_pieces_ ? whole_tile(first) : nullptr;
+    if (rows == nullptr) return TileLoad();
+    const std::int64_t stride_bytes = item_.kv->k_token_stride * kSize;
+    if (in_place_) return {rows, stride_bytes, nullptr, 0, row_bytes_, ahead(first, rows)};
     ready_ = first;
-    copy.active = true;
-    copy.from = reinterpret_cast<const std::byte*>(rows.k);
-    copy.to = reinterpret_cast<std::byte*>(tiles_[current_ ^ 1]);
-    copy.from_gap = kv.k_token_stride * static_cast<std::int64_t>(sizeof(T)) - row_bytes_;
-    copy.to_gap = (stride_ - item_.head_dim) * static_cast<std::int64_t>(sizeof(K));
-    copy.row_pieces = copy.left = static_cast<int>(row_bytes_ / TileCopy<T>::kPieceBytes);
-    copy.ahead = ahead(first, rows.k);
-    return copy;
+    return {rows,       stride_bytes,      tiles_[current_ ^ 1], stride_ * kSize,
+            row_bytes_, ahead(first, rows)};
   }
 
  private:
+  static constexpr std::int64_t kSize = sizeof(T);
+
+  // Rows of a tile in at least four different sets of L1 (4 KiB a way), so that
+  // 16 take 4 ways.
+  static bool spreads_over_sets(std::int64_t stride_bytes) { return stride_bytes % 2048 != 0; }
+
+  // Its rows, if they lie in one run.
+  const T* whole_tile(std::int64_t first) {
+    if (first + keys_ > item_.kv->length) return nullptr;
+    const KvSegment<T> rows = cursor_.segment(first, first + keys_);
+    return rows.n < keys_ ? nullptr : rows.k;
+  }
   Ahead ahead(std::int64_t key, const T* at) {
     return find_ahead(cursor_, &KvSegment<T>::k, key, item_.kv->length,
                       RowSource<T>{at, item_.kv->k_token_stride}, ahead_keys_);
   }
 
-  // Row by row; keys without a row are zero, and so are the last columns of a step.
-  void fill(std::int64_t first, std::int64_t end, K* tile) {
+  // Row by row; keys without a row are zero, and so are the last columns of a
+  // step.
+  void fill(std::int64_t first, std::int64_t end, T* tile) {
     const KvView& kv = *item_.kv;
-    K* to = tile;
+    T* to = tile;
     for (std::int64_t key = first; key < end;) {
       const KvSegment<T> part = cursor_.segment(key, end);
       const Ahead next = part.k == nullptr ? Ahead() : ahead(key, part.k);
       for (std::int64_t i = 0; i < part.n; ++i, to += stride_) {
         if (part.k == nullptr) {
-          std::memset(static_cast<void*>(to), 0, static_cast<std::size_t>(stride_) * sizeof(K));
+          clear_row(to);
           continue;
         }
         const T* row = part.k + i * kv.k_token_stride;
@@ -160,85 +182,85 @@ class KeyTiles {
       }
       key += part.n;
     }
-    for (K* last = tile + keys_ * stride_; to < last; to += stride_) {
-      std::memset(static_cast<void*>(to), 0, static_cast<std::size_t>(stride_) * sizeof(K));
-    }
+    for (T* last = tile + keys_ * stride_; to < last; to += stride_) clear_row(to);
   }
-  void fill_row(const T* row, K* to) const {
+  void clear_row(T* to) const {
+    std::memset(static_cast<void*>(to), 0, static_cast<std::size_t>(stride_ * kSize));
+  }
+  void fill_row(const T* row, T* to) const {
     const std::int64_t n = item_.head_dim, dim_stride = item_.kv->k_dim_stride;
-    if constexpr (std::is_same_v<K, float>) {
-      widen_row(row, dim_stride, n, to);
-    } else if (dim_stride == 1) {
-      std::memcpy(static_cast<void*>(to), row, static_cast<std::size_t>(n) * sizeof(K));
+    if (dim_stride == 1) {
+      std::memcpy(static_cast<void*>(to), row, static_cast<std::size_t>(row_bytes_));
     } else {
       for (std::int64_t c = 0; c < n; ++c) to[c] = row[c * dim_stride];
     }
-    for (std::int64_t c = n; c < round_up(n, kTransposeColumns<K>); ++c) to[c] = K{};
+    for (std::int64_t c = n; c < round_up(n, kTransposeColumns<T>); ++c) to[c] = T{};
   }
 
   const FlashForwardItem& item_;
   KvCursor<T> cursor_;
   int keys_;
-  K* tiles_[2];
+  T* tiles_[2];
   std::int64_t stride_, row_bytes_, ahead_keys_;
-  bool in_pieces_;
+  bool in_pieces_;  // rows can be loaded in pieces
+  bool in_place_;   // and be transposed where they lie
   int current_ = 0;
-  std::int64_t ready_ = -1;  // the first key of the tile that copy_of() made
+  std::int64_t ready_ = -1;  // the first key of the tile that a load of load_of() copied
 };
 
 // scores[r][g * kLanes + lane] of kGroups * kLanes keys. q: [dims][kRows].
-template <int kRows, int kGroups, class K, class Copy>
-RAPTLY_INLINE void dot_keys(const float* __restrict q, const RowSource<K>& keys, std::int64_t dims,
-                            float* __restrict scores, Copy& next) {
-  Copy copy = next;  // a copy stays in registers
+template <int kRows, int kGroups, class T>
+RAPTLY_INLINE void dot_keys(const float* __restrict q, const RowSource<T>& keys, std::int64_t steps,
+                            float* __restrict scores, TileLoad& next) {
+  TileLoad load_next = next;  // a copy stays in registers
   Vf sum[kGroups][kRows];
   each<kGroups>([&](auto g) RAPTLY_LAMBDA {
     each<kRows>([&](auto r) RAPTLY_LAMBDA { sum[g][r] = zero(); });
   });
-  const K* at = keys.at;
-  for (std::int64_t c = 0; c < dims; c += kTransposeColumns<K>) {
+  const T* at = keys.at;
+  for (std::int64_t i = 0; i < steps; ++i) {
     each<kGroups>([&](auto g) RAPTLY_LAMBDA {
+      const float* weights = q;
+      __asm__("" : "+r"(weights));  // not one register a value of q for all groups
       transpose_step(at + g * kLanes * keys.stride, keys.stride,
                      [&](auto k, const Vf& column) RAPTLY_LAMBDA {
                        each<kRows>([&](auto r) RAPTLY_LAMBDA {
-                         sum[g][r] = fma(set(q[k * kRows + r]), column, sum[g][r]);
+                         sum[g][r] = fma(set(weights[k * kRows + r]), column, sum[g][r]);
                        });
                      });
-      copy.step();
+      load_next.step();
     });
-    at += kTransposeColumns<K>;
-    q += kTransposeColumns<K> * kRows;
+    at += kTransposeColumns<T>;
+    q += kTransposeColumns<T> * kRows;
   }
-  next = copy;
+  next = load_next;
   each<kGroups>([&](auto g) RAPTLY_LAMBDA {
     each<kRows>([&](auto r)
                     RAPTLY_LAMBDA { store(sum[g][r], scores + r * kBlockKeys + g * kLanes); });
   });
 }
 
-// scores[row][key - block begin] of keys [begin, end) of a block. Those from `end` on, up to the
-// end of a tile, get any score.
+// scores[row][key - block begin] of keys [begin, end) of a block. Those from
+// `end` on, up to the end of a tile, get any score.
 template <class T>
 void score_block(KeyTiles<T>& tiles, const DecodeMemory& memory, const DecodeRows& rows,
                  std::int64_t begin, std::int64_t end) {
-  using K = TileKey<T>;
   const int n = static_cast<int>(end - begin), n_tile = tiles.keys();
   for (int at = 0; at < n; at += n_tile) {
-    const K* tile = tiles.tile(begin + at, end);
-    TileCopy<T> copy = tiles.copy_of(std::min(begin + at + n_tile, end));
+    const RowSource<T> tile = tiles.tile(begin + at, end);
+    TileLoad next = tiles.load_of(std::min(begin + at + n_tile, end));
     for (int p = 0; p < rows.n_passes; ++p) {
       const DecodePass pass = rows.passes[p];
       const float* q = memory.q + pass.first * rows.d;
       float* scores = memory.scores + pass.first * kBlockKeys + at;
       with_pass_rows(pass.n, [&](auto n_rows) RAPTLY_LAMBDA {
-        constexpr int kGroups = dot_groups<K>(n_rows);
+        constexpr int kGroups = dot_groups<T>(n_rows);
         for (int key = 0; key < n_tile; key += kGroups * kLanes) {
-          dot_keys<n_rows, kGroups>(q, RowSource<K>{tile + key * tiles.stride(), tiles.stride()},
-                                    round_up(tiles.head_dim(), kTransposeColumns<K>), scores + key,
-                                    copy);
+          dot_keys<n_rows, kGroups>(q, RowSource<T>{tile.at + key * tile.stride, tile.stride},
+                                    tiles.steps(), scores + key, next);
         }
       });
-      copy.active = false;
+      next = TileLoad();
     }
   }
 }

@@ -1,4 +1,5 @@
-// Transposes kLanes rows into columns of kLanes values: out[c * out_stride + i] = row i, column c.
+// Transposes kLanes rows into columns of kLanes values: out[c * out_stride + i]
+// = row i, column c.
 #if defined(RAPTLY_TRANSPOSE_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef RAPTLY_TRANSPOSE_INL_H
 #undef RAPTLY_TRANSPOSE_INL_H
@@ -23,7 +24,8 @@ template <class T>
 constexpr int kTransposeColumns = 16 / static_cast<int>(sizeof(T));
 
 #if defined(RAPTLY_SCALAR_BUILD)
-// emit(integral_constant<k>, column k) for the columns of a step that starts at `at`.
+// emit(integral_constant<k>, column k) for the columns of a step that starts at
+// `at`.
 template <class T, class Emit>
 RAPTLY_INLINE void transpose_step(const T* at, std::int64_t stride, Emit&& emit) {
   each<kTransposeColumns<T>>([&](auto k) {
@@ -45,7 +47,8 @@ RAPTLY_INLINE Vf load_four_rows(const float* r0, const float* r1, const float* r
   (void)r2, (void)r3;
   return hn::OddEvenBlocks(hn::LoadDup128(kF, r1), hn::LoadDup128(kF, r0));
 #else
-  // Masked broadcasts merge as they load: 4 operations where Highway's blends take 7.
+  // Masked broadcasts merge as they load: 4 operations where Highway's blends
+  // take 7.
   __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(r0));
   v = _mm512_mask_broadcast_f32x4(v, 0x00f0, _mm_loadu_ps(r1));
   v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps(r2));
@@ -66,9 +69,24 @@ RAPTLY_INLINE void transpose_blocks(const Vf (&v)[4], Vf (&out)[4]) {
   out[3] = hn::BitCast(kF, hn::InterleaveUpper(u64, b, d));
 }
 
-// emit(integral_constant<k>, column k) for the columns of a step that starts at `at`, ascending.
-// T: float, or Bf16 (two columns to a dword: shifts and masks widen them after the transpose). Base
-// and stride rather than row pointers: 16 pointers would not stay in registers.
+// Dwords of two 16-bit values: the low ones and the high ones, widened.
+RAPTLY_INLINE void widen_pairs(Vf dwords, const Bf16*, Vf& low, Vf& high) {
+  const Vi pair = bits_of(dwords);
+  low = from_bits(shift_left<16>(pair));
+  high = from_bits(bit_and(pair, set_bits(0xffff0000u)));
+}
+RAPTLY_INLINE void widen_pairs(Vf dwords, const F16*, Vf& low, Vf& high) {
+  const hn::Repartition<std::uint16_t, TagF> u16;
+  const hn::Rebind<hwy::float16_t, TagF> f16;
+  const auto pair = hn::BitCast(u16, dwords);
+  low = hn::PromoteTo(kF, hn::BitCast(f16, hn::LowerHalf(hn::ConcatEven(u16, pair, pair))));
+  high = hn::PromoteTo(kF, hn::BitCast(f16, hn::LowerHalf(hn::ConcatOdd(u16, pair, pair))));
+}
+
+// emit(integral_constant<k>, column k) for the columns of a step that starts at
+// `at`, ascending. Two columns of 16-bit values are transposed as one of
+// dwords, then widened. Base and stride rather than row pointers: 16 pointers
+// would not stay in registers.
 template <class T, class Emit>
 RAPTLY_INLINE void transpose_step(const T* at, std::int64_t stride, Emit&& emit) {
   const std::int64_t four = 4 * stride;
@@ -84,11 +102,10 @@ RAPTLY_INLINE void transpose_step(const T* at, std::int64_t stride, Emit&& emit)
     if constexpr (std::is_same_v<T, float>) {
       emit(i, o[i]);
     } else {
-      static_assert(std::is_same_v<T, Bf16>);
-      const Vi pair = bits_of(o[i]);
-      emit(std::integral_constant<int, 2 * i>(), from_bits(shift_left<16>(pair)));
-      emit(std::integral_constant<int, 2 * i + 1>(),
-           from_bits(bit_and(pair, set_bits(0xffff0000u))));
+      Vf low, high;
+      widen_pairs(o[i], at, low, high);
+      emit(std::integral_constant<int, 2 * i>(), low);
+      emit(std::integral_constant<int, 2 * i + 1>(), high);
     }
   });
 }
