@@ -11,16 +11,23 @@ title "1. This machine"
 title "2. Attention, causal, 4096 tokens: raptly against materialised softmax"
 "$raptly" bench attention --case causal-4k-d64 --bars
 
-title "3. SmolLM2-135M answers, on raptly's attention"
+title "   Longformer, 16384 tokens, window 512 and a global token: against materialised softmax"
+"$raptly" bench attention --case longformer-16k-d64 --bars
+
+title "3. A mask, drawn"
+COLUMNS=68 "$raptly" mask 'longformer(512, [0, 1024]) & causal' --q 2048
+
+title "4. SmolLM2-135M answers, on raptly's attention"
 "$raptly" chat "$model" --once "Explain in two sentences why the sky is blue." -n 80
 "$raptly" bench model "$model" -p 0 -n 32 -d 0,4096 -r 1
 
-title "4. The same bits: threads, chunks, kernels"
+title "5. The same bits: threads, chunks, kernels"
 "$raptly" check "$model"
 
-title "5. Next"
+title "6. Next"
 cat <<TEXT
   $raptly chat $model
   $raptly run $model -p "Once upon a time" -n 100
+  $raptly mask 'causal & window(256, 0)' --png mask.png
   ./dev test
 TEXT

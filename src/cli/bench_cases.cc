@@ -27,6 +27,11 @@ void add_forward(std::vector<BenchCase>& cases) {
   for (const std::int64_t dim : {80, 96, 256, 576}) {
     cases.push_back({"odd-2k-d" + std::to_string(dim), 1, 2048, 2048, 4, 4, dim});
   }
+  for (const auto& [name, mask] : {std::pair{"window-512", "causal & window(511, 0)"},
+                                   {"longformer", "longformer(512, [0])"},
+                                   {"bigbird", "bigbird(64, 3, 0)"}}) {
+    cases.push_back({std::string(name) + "-16k-d64", 1, 16384, 16384, 2, 2, 64, DType::kF32, mask});
+  }
   cases.push_back({"cross-512x8k-d64", 1, 512, 8192, 8, 8, 64});
   cases.push_back(
       {"window-16k-512-d64", 1, 16384, 16384, 4, 4, 64, DType::kF32, "causal & window(511, 0)"});

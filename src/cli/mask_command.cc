@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -58,11 +59,20 @@ nlohmann::json to_json(const Mask& mask, const MaskReport& r) {
           {"plan_bytes", r.plan_bytes}};
 }
 
+// "-": all of stdin, up to a byte more than a mask's text may have.
+std::string text_of(const std::string& given) {
+  if (given != "-") return given;
+  std::string text((std::size_t{1} << 20) + 1, '\0');
+  std::cin.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(std::cin.gcount()));
+  return text;
+}
+
 int run(Options options, Console& console) {
   MaskShape& shape = options.shape;
   if (shape.kv_len < 0) shape.kv_len = shape.q_len;
   shape.v_dim = shape.head_dim;
-  const Mask mask = Mask::parse(options.text);
+  const Mask mask = Mask::parse(text_of(options.text));
   const MaskReport report = mask.explain(shape);
   check_drawn("--entry", options.entry, report.shape.batch);
   check_drawn("--head", options.head, report.shape.n_heads);
@@ -88,7 +98,9 @@ void add_mask(CLI::App& app, Action& action) {
   constexpr std::int64_t kMost = std::int64_t{1} << 20;
   const CLI::Range length(std::int64_t{0}, kMost);
   CLI::App* command = app.add_subcommand("mask", "Draw a mask and say what it costs");
-  command->add_option("mask", options->text, "The mask as text (docs/masks.md lists the rules)")
+  command
+      ->add_option("mask", options->text,
+                   "The mask as text (docs/masks.md lists the rules); -: from stdin")
       ->required()
       ->type_name("MASK");
   command->add_option("--q", options->shape.q_len, "Queries")->check(length)->capture_default_str();

@@ -93,6 +93,14 @@ TEST(MaskCommand, FitsTheTerminal) {
   EXPECT_NE(run.out.find(frame + "┐\n"), std::string::npos) << run.out;
 }
 
+TEST(MaskCommand, ReadsStdin) {
+  ProgramInput input;
+  input.standard_input = "causal & window(3, 0)\n";
+  const ProgramRun run = run_program({"mask", "-", "--q", "8", "--json"}, input);
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_EQ(json::parse(run.out)["mask"], "causal & window(3, 0)");
+}
+
 struct ReadImage {
   unsigned width = 0, height = 0;
   std::vector<std::uint8_t> grey;
@@ -165,6 +173,11 @@ TEST(MaskCommand, WrongUse) {
                  "/nonexistent/x.png could not be written: No such file or directory.");
   expect_failure(run_mask({std::string(100000, '(')}), 2, "more than 64 deep");
   expect_failure(run_mask({std::string(100000, 'x')}), 2, "there is no rule");
+  ProgramInput input;  // arguments are at most 128 KiB long; stdin is not
+  input.standard_input = std::string(2000000, '(');
+  expect_failure(run_program({"mask", "-"}, input), 2, "the text has 1048577 bytes");
+  input.standard_input.resize(1000000);
+  expect_failure(run_program({"mask", "-"}, input), 2, "more than 64 deep");
 }
 
 TEST(MaskPicture, AFullDiskIsAnErrorAndDevicesStay) {

@@ -126,6 +126,12 @@ std::vector<std::uint8_t> Mask::materialize(std::int64_t q_len, std::int64_t kv_
   scope.kv_len = kv_len;
   scope.first_position = kv_len - q_len;
   const MaskPredicate sees(*this, scope);
+  constexpr std::int64_t kMost = std::int64_t{1} << 36;
+  if (q_len > 0 && kv_len > kMost / q_len) {
+    mask_detail::fail("mask", "materialize of " + std::to_string(q_len) + " x " +
+                                  std::to_string(kv_len) +
+                                  " pairs was asked for. At most 2^36 are allowed.");
+  }
   std::vector<std::uint8_t> seen;
   seen.reserve(static_cast<std::size_t>(q_len * kv_len));
   for (std::int64_t i = 0; i < q_len; ++i) {

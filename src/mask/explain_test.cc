@@ -69,6 +69,9 @@ TEST(MaskExplain, RefusesWhatDoesNotFit) {
   EXPECT_EQ(message([&] { mask.explain({.q_len = -1, .kv_len = 2}); }),
             "[mask] q_len is -1. It must be 0 .. 2^48.");
   EXPECT_EQ(message([&] { mask.materialize(-1, 2); }), "[mask] q_len is -1. It must be 0 .. 2^48.");
+  EXPECT_EQ(message([&] { Mask().materialize(1 << 20, 1 << 20); }),
+            "[mask] materialize of 1048576 x 1048576 pairs was asked for. At most 2^36 are "
+            "allowed.");
   EXPECT_EQ(message([&] { mask.materialize(1, 2, 2); }),
             "[padding] there are lists for 2 batch entries, but entry 2 was asked for. Give one "
             "for each entry.");

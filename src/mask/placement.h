@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -55,6 +56,11 @@ class Placement {
   }
   virtual Range query_positions(std::int64_t first, std::int64_t n) const = 0;
   virtual Range key_positions(std::int64_t first, std::int64_t n) const = 0;
+  // The o for which query i of the tile stands beside key o + i, all over the tile: one straight
+  // line of positions. Nothing where there is no such line (two sequences in a tile).
+  virtual std::optional<std::int64_t> origin(const MaskTile& /*tile*/) const {
+    return std::nullopt;
+  }
   // Counted from the first query, or key, of the token's own sequence: the top left corner.
   virtual std::int64_t query_index(std::int64_t query) const { return query; }
   virtual std::int64_t key_index(std::int64_t key) const { return key; }
@@ -79,6 +85,11 @@ inline Range query_positions(const MaskScope& scope, const MaskTile& tile) {
 inline Range key_positions(const MaskScope& scope, const MaskTile& tile) {
   if (scope.placement) return scope.placement->key_positions(tile.first_key, tile.n_keys);
   return {tile.first_key, tile.last_key()};
+}
+
+// The same for any scope: first_position where tokens stand at their ordinals.
+inline std::optional<std::int64_t> position_origin(const MaskScope& scope, const MaskTile& tile) {
+  return scope.placement ? scope.placement->origin(tile) : scope.first_position;
 }
 
 // The bits of a rule that asks positions only, see(query position, key position), in a scope with a

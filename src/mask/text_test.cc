@@ -235,6 +235,8 @@ TEST(MaskText, LimitsDepthAndSize) {
       parse_error(many.substr(0, 1000001)),
       "[mask] column 15329: the mask would have more than 1024 rules. That is the most a mask "
       "may have.");
+  EXPECT_EQ(Mask::parse("dense([1, 1, 1099511627776, 0], \"\")").to_string(),
+            "dense([1, 1, 1099511627776, 0], \"\")");
   const std::string not_not(100001, '~');
   EXPECT_EQ(Mask::parse(not_not + "causal").to_string(), "~causal");
   EXPECT_EQ(parse_error("blocks(2, " + std::string(100000, '[')),

@@ -104,7 +104,7 @@ class Dense final : public Rule {
     return bits;
   }
   std::vector<std::uint8_t> packed_bits() const {
-    const std::int64_t rows = shape_.batch * shape_.n_heads * shape_.q_len;
+    const std::int64_t rows = shape_.kv_len == 0 ? 0 : shape_.batch * shape_.n_heads * shape_.q_len;
     std::vector<std::uint8_t> bytes(static_cast<std::size_t>((rows * shape_.kv_len + 7) / 8));
     std::size_t at = 0;
     for (std::int64_t r = 0; r < rows; ++r) {
@@ -141,7 +141,8 @@ std::int64_t count_pairs(const mask::DenseShape& shape) {
 template <class Seen>  // Seen(i): whether pair i is seen
 Mask make_dense(const mask::DenseShape& shape, const Seen& seen) {
   const std::int64_t row_words = (shape.kv_len + 63) / 64;
-  const std::int64_t rows = shape.batch * shape.n_heads * shape.q_len;
+  // No rows where rows are empty: a text may claim 2^40 of them.
+  const std::int64_t rows = shape.kv_len == 0 ? 0 : shape.batch * shape.n_heads * shape.q_len;
   std::vector<std::uint64_t> words(static_cast<std::size_t>(rows * row_words));
   std::int64_t at = 0;
   for (std::int64_t r = 0; r < rows; ++r) {

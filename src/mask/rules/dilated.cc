@@ -35,8 +35,9 @@ class Dilated final : public Rule {
   }
   void bits(const MaskScope& scope, const MaskTile& tile,
             std::span<std::uint64_t> words) const override {
-    if (scope.placement) return Rule::bits(scope, tile, words);
-    const std::int64_t origin = scope.first_position + tile.first_query, step = this->step(scope);
+    const std::optional<std::int64_t> line = position_origin(scope, tile);
+    if (!line) return Rule::bits(scope, tile, words);
+    const std::int64_t origin = *line + tile.first_query, step = this->step(scope);
     std::uint64_t multiples = 0;  // bit i: i is a multiple of step
     for (std::int64_t i = 0; i < kMaxTileQueries; i += step) multiples |= std::uint64_t{1} << i;
     for (std::int64_t k = 0; k < tile.n_keys; ++k) {

@@ -37,13 +37,14 @@ class Window final : public Rule {
   }
   void bits(const MaskScope& scope, const MaskTile& tile,
             std::span<std::uint64_t> words) const override {
-    if (scope.placement) {
+    const std::optional<std::int64_t> origin = position_origin(scope, tile);
+    if (!origin) {
       return bits_by_position(scope, tile, words, [this](std::int64_t query, std::int64_t key) {
         return inside(query, key);
       });
     }
     // Query i sees the key when key - right <= position <= key + left.
-    const std::int64_t key = tile.first_key - scope.first_position - tile.first_query;
+    const std::int64_t key = tile.first_key - *origin - tile.first_query;
     for (std::int64_t k = 0; k < tile.n_keys; ++k) {
       words[static_cast<std::size_t>(k)] =
           bit_range(key + k - reach_right_, key + k + reach_left_ + 1, tile.n_queries);
