@@ -6,6 +6,7 @@
 // from other ranges and counts some twice). Source: Zaheer et al., Big Bird, arXiv:2007.14062.
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <memory>
 
 #include "mask/per_batch.h"
@@ -28,7 +29,7 @@ std::uint64_t mix(std::uint64_t x) {
 // The key blocks that one query block sees.
 struct Row {
   bool all = false;
-  std::array<std::int64_t, kMaxRandom + 5> blocks;  // ascending, the first n
+  std::array<std::int64_t, kMaxRandom + 5> blocks{};  // ascending, the first n
   std::size_t n = 0;
 
   const std::int64_t* begin() const { return blocks.data(); }
@@ -69,7 +70,7 @@ class BigBird final : public Rule {
     const std::int64_t first = scope.first_position + tile.first_query;
     std::fill(words.begin(), words.end(), 0);
     for (std::int64_t p = first; p < first + tile.n_queries; p = block_end(p)) {
-      const Row blocks = row(scope, p);
+      const Row& blocks = row(scope, p);
       const std::uint64_t queries = bit_range(p - first, block_end(p) - first, tile.n_queries);
       for (std::int64_t k = 0; k < tile.n_keys;) {
         const std::int64_t key = tile.first_key + k;
@@ -110,13 +111,29 @@ class BigBird final : public Rule {
     return p < 0 ? std::min<std::int64_t>(0, end) : end;
   }
 
-  Row row(const MaskScope& scope, std::int64_t position) const {
+  // Drawing a row takes longer than asking it, and a planner asks the two rows of a tile some
+  // eighty times: each thread keeps the last few.
+  const Row& row(const MaskScope& scope, std::int64_t position) const {
+    struct Known {
+      std::int64_t rule = -1, head = 0, block = 0, n = 0;
+      Row row;
+    };
+    thread_local std::array<Known, 4> known_rows;
     const std::int64_t len = scope.sequence_kv_len.value_or(scope.kv_len);
     const std::int64_t n =
         std::max<std::int64_t>(0, (len - n_extra() + o_.block_size - 1) / o_.block_size);
-    const std::int64_t a = block(position);
+    const bool is_extra = position >= 0 && position < n_extra();
+    const std::int64_t a = is_extra ? INT64_MIN : block(position);
+    Known& known = known_rows[static_cast<std::size_t>(a & 3)];
+    if (known.rule != id_ || known.head != scope.head || known.block != a || known.n != n) {
+      known = {id_, scope.head, a, n, draw(scope.head, a, n)};
+      known.row.all |= is_extra;
+    }
+    return known.row;
+  }
+  Row draw(std::int64_t head, std::int64_t a, std::int64_t n) const {
     Row row;
-    row.all = (position >= 0 && position < n_extra()) || (!is_etc() && (a == 0 || a == n - 1));
+    row.all = !is_etc() && (a == 0 || a == n - 1);
     if (row.all) return row;
     const auto add = [&](std::int64_t b) {
       if (b >= 0 && b < n && std::find(row.begin(), row.end(), b) == row.end()) {
@@ -127,7 +144,7 @@ class BigBird final : public Rule {
     if (a >= 0 && a < n) {
       for (std::int64_t b = a - 1; b <= a + 1; ++b) add(b);
       row.sort();
-      add_random(scope.head, a, n, row);
+      add_random(head, a, n, row);
     }
     row.sort();
     return row;
@@ -156,7 +173,13 @@ class BigBird final : public Rule {
     }
   }
 
+  static std::int64_t next_id() {
+    static std::atomic<std::int64_t> n{0};
+    return n++;
+  }
+
   mask::BigBirdOptions o_;
+  std::int64_t id_ = next_id();
 };
 
 void check_number(const char* name, std::int64_t value, std::int64_t least, std::int64_t most) {
