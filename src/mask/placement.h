@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -56,11 +55,10 @@ class Placement {
   }
   virtual Range query_positions(std::int64_t first, std::int64_t n) const = 0;
   virtual Range key_positions(std::int64_t first, std::int64_t n) const = 0;
-  // The o for which query i of the tile stands beside key o + i, all over the tile: one straight
-  // line of positions. Nothing where there is no such line (two sequences in a tile).
-  virtual std::optional<std::int64_t> origin(const MaskTile& /*tile*/) const {
-    return std::nullopt;
-  }
+  // How many tokens from `first` on, at most n, stand on a line: each a position behind the one
+  // before it. 0: not worth asking (a list of positions).
+  virtual std::int64_t query_line(std::int64_t /*first*/, std::int64_t /*n*/) const { return 0; }
+  virtual std::int64_t key_line(std::int64_t /*first*/, std::int64_t /*n*/) const { return 0; }
   // Counted from the first query, or key, of the token's own sequence: the top left corner.
   virtual std::int64_t query_index(std::int64_t query) const { return query; }
   virtual std::int64_t key_index(std::int64_t key) const { return key; }
@@ -87,11 +85,6 @@ inline Range key_positions(const MaskScope& scope, const MaskTile& tile) {
   return {tile.first_key, tile.last_key()};
 }
 
-// The same for any scope: first_position where tokens stand at their ordinals.
-inline std::optional<std::int64_t> position_origin(const MaskScope& scope, const MaskTile& tile) {
-  return scope.placement ? scope.placement->origin(tile) : scope.first_position;
-}
-
 // The bits of a rule that asks positions only, see(query position, key position), in a scope with a
 // placement.
 template <class See>
@@ -110,6 +103,32 @@ void bits_by_position(const MaskScope& scope, const MaskTile& tile, std::span<st
       word |= static_cast<std::uint64_t>(see(queries[static_cast<std::size_t>(i)], key)) << i;
     }
     words[static_cast<std::size_t>(k)] = word;
+  }
+}
+
+// The bits of a rule that asks distances only, in any scope. On lines word(d, n) says who of n
+// queries sees the key that stands d positions behind the first of them; otherwise see(query
+// position, key position) says it for a pair.
+template <class Word, class See>
+void bits_by_distance(const MaskScope& scope, const MaskTile& tile, std::span<std::uint64_t> words,
+                      const Word& word, const See& see) {
+  const Placement* placement = scope.placement;
+  if (placement && placement->query_line(tile.first_query, 1) == 0) {
+    return bits_by_position(scope, tile, words, see);
+  }
+  std::fill(words.begin(), words.end(), 0);
+  for (std::int64_t i = 0, n_i = 0; i < tile.n_queries; i += n_i) {
+    n_i = tile.n_queries - i;
+    if (placement) n_i = placement->query_line(tile.first_query + i, n_i);
+    const std::int64_t query = query_position(scope, tile.first_query + i);
+    for (std::int64_t k = 0, n_k = 0; k < tile.n_keys; k += n_k) {
+      n_k = tile.n_keys - k;
+      if (placement) n_k = placement->key_line(tile.first_key + k, n_k);
+      const std::int64_t distance = key_position(scope, tile.first_key + k) - query;
+      for (std::int64_t j = 0; j < n_k; ++j) {
+        words[static_cast<std::size_t>(k + j)] |= word(distance + j, n_i) << i;
+      }
+    }
   }
 }
 

@@ -32,13 +32,14 @@ class Causal final : public Rule {
   }
   void bits(const MaskScope& scope, const MaskTile& tile,
             std::span<std::uint64_t> words) const override {
-    if (top_left_ && scope.placement) return Rule::bits(scope, tile, words);
-    const std::optional<std::int64_t> origin = top_left_ ? 0 : position_origin(scope, tile);
-    if (!origin) {
-      return bits_by_position(scope, tile, words,
-                              [](std::int64_t query, std::int64_t key) { return key <= query; });
+    if (!top_left_) {
+      return bits_by_distance(
+          scope, tile, words,
+          [](std::int64_t distance, std::int64_t n) { return bit_range(distance, n, n); },
+          [](std::int64_t query, std::int64_t key) { return key <= query; });
     }
-    std::int64_t from = tile.first_key - *origin - tile.first_query;
+    if (scope.placement) return Rule::bits(scope, tile, words);
+    std::int64_t from = tile.first_key - tile.first_query;
     for (std::int64_t k = 0; k < tile.n_keys; ++k, ++from) {
       words[static_cast<std::size_t>(k)] = bit_range(from, tile.n_queries, tile.n_queries);
     }

@@ -35,18 +35,20 @@ class Dilated final : public Rule {
   }
   void bits(const MaskScope& scope, const MaskTile& tile,
             std::span<std::uint64_t> words) const override {
-    const std::optional<std::int64_t> line = position_origin(scope, tile);
-    if (!line) return Rule::bits(scope, tile, words);
-    const std::int64_t origin = *line + tile.first_query, step = this->step(scope);
+    const std::int64_t step = this->step(scope), reach = this->reach(scope);
     std::uint64_t multiples = 0;  // bit i: i is a multiple of step
     for (std::int64_t i = 0; i < kMaxTileQueries; i += step) multiples |= std::uint64_t{1} << i;
-    for (std::int64_t k = 0; k < tile.n_keys; ++k) {
-      // Query i is at distance d - i from the key: i = d modulo step.
-      const std::int64_t d = tile.first_key + k - origin;
-      const std::int64_t rest = d - first_multiple(d - step + 1, step);  // d mod step
-      const std::uint64_t near = bit_range(d - reach(scope), d + reach(scope) + 1, tile.n_queries);
-      words[static_cast<std::size_t>(k)] = rest < kMaxTileQueries ? multiples << rest & near : 0;
-    }
+    bits_by_distance(
+        scope, tile, words,
+        [=](std::int64_t distance, std::int64_t n) -> std::uint64_t {
+          // Query i is at distance - i from the key: i = distance modulo step.
+          const std::int64_t rest = distance - first_multiple(distance - step + 1, step);
+          if (rest >= kMaxTileQueries) return 0;
+          return multiples << rest & bit_range(distance - reach, distance + reach + 1, n);
+        },
+        [=](std::int64_t query, std::int64_t key) {
+          return (key - query) % step == 0 && std::abs(key - query) <= reach;
+        });
   }
   std::string to_string() const override {
     const std::string step =

@@ -39,6 +39,9 @@ class Side {
     const std::int64_t s = sequence(i);
     return starts_[s] + i - sums_[static_cast<std::size_t>(s)];
   }
+  std::int64_t line(std::int64_t first, std::int64_t n) const {
+    return std::min(n, sums_[static_cast<std::size_t>(sequence(first)) + 1] - first);
+  }
   void list(std::int64_t first, std::span<std::int64_t> positions) const {
     auto s = static_cast<std::size_t>(sequence(first));
     for (std::int64_t& position : positions) {
@@ -103,14 +106,11 @@ class Packing final : public Placement {
   Range key_indices(std::int64_t first, std::int64_t n) const override {
     return kv_.positions(first, n);
   }
-  // Most tiles lie in one sequence; sequences of 700 tokens, 64k in all: planning takes a quarter.
-  std::optional<std::int64_t> origin(const MaskTile& tile) const override {
-    if (q_.sequence(tile.first_query) != q_.sequence(tile.last_query()) ||
-        kv_.sequence(tile.first_key) != kv_.sequence(tile.last_key())) {
-      return std::nullopt;
-    }
-    return q_.position(tile.first_query) - tile.first_query - kv_.position(tile.first_key) +
-           tile.first_key;
+  std::int64_t query_line(std::int64_t first, std::int64_t n) const override {
+    return q_.line(first, n);
+  }
+  std::int64_t key_line(std::int64_t first, std::int64_t n) const override {
+    return kv_.line(first, n);
   }
   std::int64_t query_sequence(std::int64_t query) const { return q_.sequence(query); }
   std::int64_t key_sequence(std::int64_t key) const { return kv_.sequence(key); }

@@ -37,18 +37,13 @@ class Window final : public Rule {
   }
   void bits(const MaskScope& scope, const MaskTile& tile,
             std::span<std::uint64_t> words) const override {
-    const std::optional<std::int64_t> origin = position_origin(scope, tile);
-    if (!origin) {
-      return bits_by_position(scope, tile, words, [this](std::int64_t query, std::int64_t key) {
-        return inside(query, key);
-      });
-    }
-    // Query i sees the key when key - right <= position <= key + left.
-    const std::int64_t key = tile.first_key - *origin - tile.first_query;
-    for (std::int64_t k = 0; k < tile.n_keys; ++k) {
-      words[static_cast<std::size_t>(k)] =
-          bit_range(key + k - reach_right_, key + k + reach_left_ + 1, tile.n_queries);
-    }
+    // Query i sees the key when distance - right <= i <= distance + left.
+    bits_by_distance(
+        scope, tile, words,
+        [this](std::int64_t distance, std::int64_t n) {
+          return bit_range(distance - reach_right_, distance + reach_left_ + 1, n);
+        },
+        [this](std::int64_t query, std::int64_t key) { return inside(query, key); });
   }
   std::string to_string() const override {
     const auto text = [](Bound bound) { return bound ? std::to_string(*bound) : "None"; };
