@@ -1,10 +1,12 @@
-// The products and the exponential of the level avx512_bf16, with vdpbf16ps. The drivers
-// (prefill_bf16-inl.h, decode_bf16-inl.h) hold the rest. docs/numerics.md, "avx512_bf16", has the
-// row; per pair of bf16 values vdpbf16ps computes, rounding to nearest and flushing denormals:
+// The products and the exponential of the level avx512_bf16, with vdpbf16ps.
+// The drivers (prefill_bf16-inl.h, decode_bf16-inl.h) hold the rest.
+// docs/numerics.md, "avx512_bf16", has the row; per pair of bf16 values
+// vdpbf16ps computes, rounding to nearest and flushing denormals:
 //   sum = fma(odd, odd, sum);  sum = fma(even, even, sum)
 //
-// Two neighbouring bf16 values are one 32-bit word, the even one in the low half: pairs of d in
-// queries and keys, pairs of ordinals in weights and values. A vector is 16 lanes.
+// Two neighbouring bf16 values are one 32-bit word, the even one in the low
+// half: pairs of d in queries and keys, pairs of ordinals in weights and
+// values. A vector is 16 lanes.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +19,8 @@ namespace raptly::bf16_leaf {
 constexpr int kVectorLanes = 16;
 constexpr int kTileRows = 8;  // keys of scores(), columns of values()
 
-// lanes of 16: scores[key][lane] = q[lane] . k[key]; best[lane] = its largest, NaN dropped.
+// lanes of 16: scores[key][lane] = q[lane] . k[key]; best[lane] = its largest,
+// NaN dropped.
 struct Scores {
   const std::uint32_t* k;  // [n][k_stride]
   std::int64_t k_stride;
@@ -30,21 +33,22 @@ struct Scores {
 };
 void scores(const Scores& s) noexcept;
 
-// What 2^(scale * score - m) needs, 16 lanes each.
+// What 2^(scale * score - m) needs of each lane.
 struct PowerBase {
-  float scale[kVectorLanes];
-  float low[kVectorLanes];    // (m - 127) / scale: such a score and any below give exactly 0
-  float magic[kVectorLanes];  // 1.5 * 2^23 + 127 - m
+  const float* scale;
+  const float* low;    // (m - 127) / scale: such a score and any below give exactly 0
+  const float* magic;  // 1.5 * 2^23 + 127 - m
 };
 
-// One vector of lanes: scores become pairs of weights rounded to bf16, in place: the pair of keys
-// 2i and 2i + 1 in row i. sum[lane]: of the unrounded weights, eight partial sums by key mod 8.
+// Scores become pairs of weights rounded to bf16, in place: the pair of keys 2i
+// and 2i + 1 in row i. l[lane] gains the unrounded weights, as eight partial
+// sums by key mod 8.
 struct Weights {
-  float* scores;  // [n][stride], at the vector
-  std::int64_t stride;
-  int n;  // a multiple of 8
-  const PowerBase* base;
-  float* sum;
+  float* scores;  // [n][vecs * 16]
+  int n;          // a multiple of 8
+  int vecs;
+  PowerBase base;  // [vecs * 16] each
+  float* l;        // [vecs * 16]
 };
 void weights(const Weights& w) noexcept;
 
@@ -61,7 +65,8 @@ struct Values {
 };
 void values(const Values& v) noexcept;
 
-// The same for one pair of keys, only in lanes that see them: 0 * inf must not reach the others.
+// The same for one pair of keys, only in lanes that see them: 0 * inf must not
+// reach the others.
 struct VisiblePair {
   const std::uint32_t* v;  // as in Values, at the pair
   std::int64_t tile_stride;
@@ -73,8 +78,8 @@ struct VisiblePair {
 };
 void values_of_visible_pair(const VisiblePair& v) noexcept;
 
-// Two rows of n values (null: zeros) as pairs, in tiles of eight columns. True if a value is NaN or
-// infinite.
+// Two rows of n values (null: zeros) as pairs, in tiles of eight columns. True
+// if a value is NaN or infinite.
 struct RowPair {
   const Bf16* even;
   const Bf16* odd;
@@ -97,7 +102,8 @@ struct RowScores {
 };
 void row_scores(const RowScores& s) noexcept;
 
-// The weights of one row over n keys (a multiple of 16); returns the sum of the unrounded ones.
+// The weights of one row over n keys (a multiple of 16); returns the sum of the
+// unrounded ones.
 struct RowWeights {
   const float* scores;
   int n;
@@ -106,7 +112,8 @@ struct RowWeights {
 };
 float row_weights(const RowWeights& w) noexcept;
 
-// lanes = 16 columns each: o[row][c] += sum over pairs of p[row][pair] . v[pair][c].
+// lanes = 16 columns each: o[row][c] += sum over pairs of p[row][pair] .
+// v[pair][c].
 struct RowValues {
   const Bf16* v;  // [2 * pairs][v_stride]
   std::int64_t v_stride;

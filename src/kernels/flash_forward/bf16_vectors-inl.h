@@ -1,5 +1,6 @@
-// What the leaf files of the level avx512_bf16 share. Only *_avx512bf16.cc files include it: all of
-// it has internal linkage, because they are compiled with flags that other files have not.
+// What the leaf files of the level avx512_bf16 share. Only *_avx512bf16.cc
+// files include it: all of it has internal linkage, because they are compiled
+// with flags that other files have not.
 #pragma once
 
 // GCC 12 takes the undefined operands of its own intrinsics for mistakes.
@@ -38,8 +39,28 @@ RAPTLY_LEAF_INLINE __m512i broadcast(std::uint32_t pair) {
 }
 RAPTLY_LEAF_INLINE __m512i load_words(const void* p) { return _mm512_loadu_si512(p); }
 
-// 2^(scale * s - m), two FMA for the reduction: n = round(scale * s) and f = scale * s - n do not
-// depend on m, an even integer. Degree 4: relative error <= 2.67e-6, below the 2^-8 of bf16.
+// Two rows of 32 bf16 values as pairs: columns 0-15 and 16-31.
+struct Interleave {
+  __m512i low, high;
+  RAPTLY_LEAF_INLINE Interleave() {
+    const __m512i step = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    // Value 2i: i of the even row; value 2i + 1: i of the odd row, numbered
+    // from 32.
+    low =
+        _mm512_or_si512(step, _mm512_slli_epi32(_mm512_add_epi32(step, _mm512_set1_epi32(32)), 16));
+    high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+  }
+  RAPTLY_LEAF_INLINE __m512i lower(__m512i even, __m512i odd) const {
+    return _mm512_permutex2var_epi16(even, low, odd);
+  }
+  RAPTLY_LEAF_INLINE __m512i upper(__m512i even, __m512i odd) const {
+    return _mm512_permutex2var_epi16(even, high, odd);
+  }
+};
+
+// 2^(scale * s - m), two FMA for the reduction: n = round(scale * s) and f =
+// scale * s - n do not depend on m, an even integer. Degree 4: relative error
+// <= 2.67e-6, below the 2^-8 of bf16.
 struct Power {
   __m512 scale, low, magic;
   RAPTLY_LEAF_INLINE __m512 operator()(__m512 s) const {

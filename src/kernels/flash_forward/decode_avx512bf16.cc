@@ -1,4 +1,5 @@
-// Lane = key for scores, lane = column for values. Compiled with the flags of *_avx512bf16.cc.
+// Lane = key for scores, lane = column for values. Compiled with the flags of
+// *_avx512bf16.cc.
 #if defined(__x86_64__)
 #include "kernels/flash_forward/bf16_leaf.h"
 #include "kernels/flash_forward/bf16_vectors-inl.h"
@@ -42,18 +43,20 @@ void scores_of(const RowScores& s) {
   if (s.rows & 1) scores_tile<1, kVecs>(s, row);
 }
 
-// 16 columns of rows 2t and 2t + 1 as pairs.
+// At most 16 columns of two rows as pairs.
 RAPTLY_LEAF_INLINE __m512i load_pair(const Bf16* even, const Bf16* odd, __mmask16 valid) {
   const __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(valid, even));
   const __m512i high = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(valid, odd));
   return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
 }
 
+// kVecs is even, or 1: then of the columns in `valid` only.
 template <int kRows, int kVecs>
 void values_tile(const RowValues& v, int first_row, std::int64_t column, __mmask16 valid) {
   const Bf16* __restrict even = v.v + column;
   const std::uint32_t* __restrict p = v.p + first_row * v.p_stride;
   float* o = v.o + first_row * v.o_stride + column;
+  const Interleave order;
   __m512 sum[kRows][kVecs];
   each<kRows>([&](auto i) RAPTLY_LEAF_LAMBDA {
     each<kVecs>([&](auto j) RAPTLY_LEAF_LAMBDA {
@@ -61,10 +64,17 @@ void values_tile(const RowValues& v, int first_row, std::int64_t column, __mmask
     });
   });
   for (int t = 0; t < v.pairs; ++t, even += 2 * v.v_stride) {
+    const Bf16* odd = even + v.v_stride;
     __m512i lanes[kVecs];
-    each<kVecs>([&](auto j) RAPTLY_LEAF_LAMBDA {
-      lanes[j] = load_pair(even + j * 16, even + v.v_stride + j * 16, valid);
-    });
+    if constexpr (kVecs == 1) {
+      lanes[0] = load_pair(even, odd, valid);
+    } else {
+      each<kVecs / 2>([&](auto j) RAPTLY_LEAF_LAMBDA {
+        const __m512i a = load_words(even + j * 32), b = load_words(odd + j * 32);
+        lanes[2 * j] = order.lower(a, b);
+        lanes[2 * j + 1] = order.upper(a, b);
+      });
+    }
     each<kRows>([&](auto i) RAPTLY_LEAF_LAMBDA {
       const __m512i b = broadcast(p[i * v.p_stride + t]);
       each<kVecs>([&](auto j)
@@ -78,15 +88,17 @@ void values_tile(const RowValues& v, int first_row, std::int64_t column, __mmask
   });
 }
 
-template <int kVecs>
-void values_of(const RowValues& v, std::int64_t column, __mmask16 valid) {
-  int row = 0;
-  for (; row + 4 <= v.rows; row += 4) values_tile<4, kVecs>(v, row, column, valid);
-  if (v.rows & 2) {
-    values_tile<2, kVecs>(v, row, column, valid);
-    row += 2;
+// All columns of kRows rows, in tiles of at most kVecs vectors.
+template <int kRows, int kVecs>
+void values_of(const RowValues& v, int row) {
+  std::int64_t c = 0;
+  for (; c + kVecs * 16 <= v.columns; c += kVecs * 16) values_tile<kRows, kVecs>(v, row, c, 0);
+  for (; c + 32 <= v.columns; c += 32) values_tile<kRows, 2>(v, row, c, 0);
+  for (; c < v.columns; c += 16) {
+    const std::int64_t left = v.columns - c;
+    values_tile<kRows, 1>(v, row, c,
+                          left >= 16 ? 0xffff : static_cast<__mmask16>((1u << left) - 1));
   }
-  if (v.rows & 1) values_tile<1, kVecs>(v, row, column, valid);
 }
 
 }  // namespace
@@ -112,12 +124,17 @@ float row_weights(const RowWeights& w) noexcept {
 }
 
 void row_values(const RowValues& v) noexcept {
-  std::int64_t c = 0;
-  for (; c + 64 <= v.columns; c += 64) values_of<4>(v, c, 0xffff);
-  for (; c < v.columns; c += 16) {
-    const std::int64_t left = v.columns - c;
-    values_of<1>(v, c, left >= 16 ? 0xffff : static_cast<__mmask16>((1u << left) - 1));
+  int row = 0;
+  for (; row + 8 <= v.rows; row += 8) values_of<8, 2>(v, row);
+  if (v.rows & 4) {
+    values_of<4, 4>(v, row);
+    row += 4;
   }
+  if (v.rows & 2) {
+    values_of<2, 4>(v, row);
+    row += 2;
+  }
+  if (v.rows & 1) values_of<1, 8>(v, row);
 }
 
 }  // namespace raptly::bf16_leaf

@@ -1,6 +1,7 @@
-// The prefill driver. Splits are the outer loop, so that keys and values are staged once per split
-// for all rows of the item; inside, groups of about 192 lanes pass over a split's blocks together,
-// so that a block stays in L2 while their panels use it.
+// The prefill driver. Splits are the outer loop, so that keys and values are
+// staged once per split for all rows of the item; inside, groups of about 192
+// lanes pass over a split's blocks together, so that a block stays in L2 while
+// their panels use it.
 #if defined(RAPTLY_FORWARD_PREFILL_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef RAPTLY_FORWARD_PREFILL_INL_H
 #undef RAPTLY_FORWARD_PREFILL_INL_H
@@ -93,7 +94,8 @@ struct KeyRange {
   std::int64_t begin, end;
 };
 
-// f32 products of staged keys and values. Another engine has the same three members.
+// f32 products of staged keys and values. Another engine has the same three
+// members.
 template <class T>
 class F32Engine {
  public:
@@ -233,8 +235,8 @@ void flash_prefill(const FlashForwardItem& item, std::byte* workspace) noexcept 
 }
 
 int prefill_tile_queries(int group) {
-  // The fewest queries that leave at most one lane in sixteen of the panels empty; if none, the
-  // best.
+  // The fewest queries that leave at most one lane in 64 of the panels empty;
+  // if none, the best. An empty lane costs as much as a full one.
   int best = 1;
   double best_fill = 0;
   for (int queries = 1; queries <= kMaxTileQueries; ++queries) {
@@ -245,7 +247,7 @@ int prefill_tile_queries(int group) {
       best = queries;
       best_fill = fill;
     }
-    if (best_fill >= 15.0 / 16.0) break;
+    if (best_fill >= 63.0 / 64.0) break;
   }
   return best;
 }

@@ -71,18 +71,6 @@ void values_of(const Values& v) {
   }
 }
 
-// [even 0 | odd 0 | even 1 | odd 1 ...] of words 0-15 and 16-31 of two rows.
-struct Interleave {
-  __m512i low, high;
-  RAPTLY_LEAF_INLINE Interleave() {
-    const __m512i step = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    // word 2i: i of the even row; word 2i + 1: i of the odd row, whose words are numbered from 32.
-    low =
-        _mm512_or_si512(step, _mm512_slli_epi32(_mm512_add_epi32(step, _mm512_set1_epi32(32)), 16));
-    high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
-  }
-};
-
 RAPTLY_LEAF_INLINE bool has_non_finite(__m512i words) {
   const __m512i field = _mm512_set1_epi16(0x7f80);
   return _mm512_cmpeq_epi16_mask(_mm512_and_si512(words, field), field) != 0;
@@ -97,27 +85,31 @@ void scores(const Scores& s) noexcept {
 }
 
 void weights(const Weights& w) noexcept {
-  const Power power{_mm512_loadu_ps(w.base->scale), _mm512_loadu_ps(w.base->low),
-                    _mm512_loadu_ps(w.base->magic)};
+  const std::int64_t stride = w.vecs * kVectorLanes;
   const __m512i pick = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-  __m512 sum[8];
-  each<8>([&](auto i) RAPTLY_LEAF_LAMBDA { sum[i] = _mm512_setzero_ps(); });
-  const float* s = w.scores;
-  float* out = w.scores;
-  for (int k = 0; k < w.n; k += 8, s += 8 * w.stride, out += 4 * w.stride) {
-    each<4>([&](auto i) RAPTLY_LEAF_LAMBDA {
-      const __m512 even = power(_mm512_loadu_ps(s + 2 * i * w.stride));
-      const __m512 odd = power(_mm512_loadu_ps(s + (2 * i + 1) * w.stride));
-      sum[2 * i] = _mm512_add_ps(sum[2 * i], even);
-      sum[2 * i + 1] = _mm512_add_ps(sum[2 * i + 1], odd);
-      const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(odd, even);
-      _mm512_storeu_si512(out + i * w.stride, _mm512_permutexvar_epi16(pick, both));
-    });
+  for (std::int64_t lane = 0; lane < stride; lane += kVectorLanes) {
+    const Power power{_mm512_loadu_ps(w.base.scale + lane), _mm512_loadu_ps(w.base.low + lane),
+                      _mm512_loadu_ps(w.base.magic + lane)};
+    __m512 sum[8];
+    each<8>([&](auto i) RAPTLY_LEAF_LAMBDA { sum[i] = _mm512_setzero_ps(); });
+    const float* s = w.scores + lane;
+    float* out = w.scores + lane;
+    for (int k = 0; k < w.n; k += 8, s += 8 * stride, out += 4 * stride) {
+      each<4>([&](auto i) RAPTLY_LEAF_LAMBDA {
+        const __m512 even = power(_mm512_loadu_ps(s + 2 * i * stride));
+        const __m512 odd = power(_mm512_loadu_ps(s + (2 * i + 1) * stride));
+        sum[2 * i] = _mm512_add_ps(sum[2 * i], even);
+        sum[2 * i + 1] = _mm512_add_ps(sum[2 * i + 1], odd);
+        const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(odd, even);
+        _mm512_storeu_si512(out + i * stride, _mm512_permutexvar_epi16(pick, both));
+      });
+    }
+    const __m512 a = _mm512_add_ps(_mm512_add_ps(sum[0], sum[4]), _mm512_add_ps(sum[2], sum[6]));
+    const __m512 b = _mm512_add_ps(_mm512_add_ps(sum[1], sum[5]), _mm512_add_ps(sum[3], sum[7]));
+    const __m512 l = _mm512_add_ps(_mm512_loadu_ps(w.l + lane), _mm512_add_ps(a, b));
+    _mm512_storeu_ps(w.l + lane, l);
   }
-  const __m512 a = _mm512_add_ps(_mm512_add_ps(sum[0], sum[4]), _mm512_add_ps(sum[2], sum[6]));
-  const __m512 b = _mm512_add_ps(_mm512_add_ps(sum[1], sum[5]), _mm512_add_ps(sum[3], sum[7]));
-  _mm512_storeu_ps(w.sum, _mm512_add_ps(a, b));
 }
 
 void values(const Values& v) noexcept {
@@ -153,8 +145,7 @@ bool interleave_rows(const RowPair& rows) noexcept {
     if (rows.even != nullptr) even = _mm512_maskz_loadu_epi16(valid, rows.even + c);
     if (rows.odd != nullptr) odd = _mm512_maskz_loadu_epi16(valid, rows.odd + c);
     non_finite |= has_non_finite(even) || has_non_finite(odd);
-    const __m512i low = _mm512_permutex2var_epi16(even, order.low, odd);
-    const __m512i high = _mm512_permutex2var_epi16(even, order.high, odd);
+    const __m512i low = order.lower(even, odd), high = order.upper(even, odd);
     const __m256i eights[4] = {_mm512_castsi512_si256(low), _mm512_extracti64x4_epi64(low, 1),
                                _mm512_castsi512_si256(high), _mm512_extracti64x4_epi64(high, 1)};
     for (std::int64_t i = 0; i < 4 && i * kTileRows < left; ++i, out += rows.tile_stride) {

@@ -1,4 +1,5 @@
-// Prefill of the level avx512_bf16: the driver of prefill-inl.h with bf16 keys, values and weights.
+// Prefill of the level avx512_bf16: the driver of prefill-inl.h with bf16 keys,
+// values and weights.
 #if defined(RAPTLY_PREFILL_BF16_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef RAPTLY_PREFILL_BF16_INL_H
 #undef RAPTLY_PREFILL_BF16_INL_H
@@ -136,7 +137,7 @@ class Bf16Engine {
                        reinterpret_cast<const std::uint32_t*>(panel.q),
                        std::int64_t{item_.head_dim + 1} / 2, n8, panel.vecs, scores_, best});
     if (scale_.separate || bits != nullptr || n != n8) edit_scores(panel, n, bits, best);
-    for (int vec = 0; vec < panel.vecs; ++vec) softmax(panel, vec, n8, load(best + vec * kLanes));
+    softmax(panel, n8, best);
 
     const std::uint32_t* v = staged.v + row / 2 * 8;
     if (staged.non_finite && bits != nullptr) {
@@ -174,34 +175,36 @@ class Bf16Engine {
     }
   }
 
-  // Scores of one vector become pairs of weights; m, l and, where m moved, o follow.
-  void softmax(QueryPanel& panel, int vec, int n8, Vf best) {
-    const std::int64_t stride = panel.stride();
-    const int lane = vec * kLanes;
+  // Scores become pairs of weights; m, l and, where m moved, o follow. What is
+  // decided of m for all vectors comes before the long loop over their scores.
+  void softmax(QueryPanel& panel, int n8, const float* best) {
+    alignas(64) float scale[kPanelLanes], low[kPanelLanes], magic[kPanelLanes];
+    for (int lane = 0; lane < panel.stride(); lane += kLanes) {
+      const BlockMax now(load(panel.m + lane), load(best + lane), scale_.factor);
+      if (any(now.over)) limit_scores(panel, lane, n8, now);
+      if (any(now.rises)) raise_m(panel, lane, now);
+      store(now.scale, scale + lane);
+      store(now.low(), low + lane);
+      store(now.magic(), magic + lane);
+    }
+    bf16_leaf::weights({scores_, n8, panel.vecs, {scale, low, magic}, panel.l});
+  }
+
+  void limit_scores(const QueryPanel& panel, int lane, int n8, const BlockMax& now) {
     float* s = scores_ + lane;
-    const BlockMax now(load(panel.m + lane), best, scale_.factor);
-    if (any(now.over)) {
-      for (int k = 0; k < n8; ++k) {
-        store(now.limited(load(s + k * stride), scale_.factor), s + k * stride);
-      }
+    for (int k = 0; k < n8; ++k, s += panel.stride()) {
+      store(now.limited(load(s), scale_.factor), s);
     }
-    if (any(now.rises)) {
-      store(now.m, panel.m + lane);
-      store(mul(load(panel.l + lane), now.factor), panel.l + lane);
-      if (panel.live) {
-        float* o = panel.o + lane;
-        for (std::int64_t c = 0; c < item_.v_dim; ++c, o += stride) {
-          store(mul(load(o), now.factor), o);
-        }
-      }
+  }
+
+  void raise_m(QueryPanel& panel, int lane, const BlockMax& now) {
+    store(now.m, panel.m + lane);
+    store(mul(load(panel.l + lane), now.factor), panel.l + lane);
+    if (!panel.live) return;
+    float* o = panel.o + lane;
+    for (std::int64_t c = 0; c < item_.v_dim; ++c, o += panel.stride()) {
+      store(mul(load(o), now.factor), o);
     }
-    bf16_leaf::PowerBase base;
-    store(now.scale, base.scale);
-    store(now.low(), base.low);
-    store(now.magic(), base.magic);
-    alignas(64) float sum[kLanes];
-    bf16_leaf::weights({s, stride, n8, &base, sum});
-    store(add(load(panel.l + lane), load(sum)), panel.l + lane);
   }
 
   void add_visible_values(QueryPanel& panel, const std::uint32_t* v, int n8,
