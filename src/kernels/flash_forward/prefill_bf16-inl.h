@@ -86,8 +86,11 @@ class PairStage {
           std::memset(out, 0, static_cast<std::size_t>(k_stride_) * sizeof(*out));
           continue;
         }
-        copy_pairs(part.k + i * kv.k_token_stride, kv.k_dim_stride, item_.head_dim, out);
+        const Bf16* k_row = part.k + i * kv.k_token_stride;
         v_rows[row + i] = part.v + i * kv.v_token_stride;
+        prefetch_row(k_row + kBlockKeys * kv.k_token_stride, item_.head_dim);
+        prefetch_row(v_rows[row + i] + kBlockKeys * kv.v_token_stride, item_.v_dim);
+        copy_pairs(k_row, kv.k_dim_stride, item_.head_dim, out);
       }
       key += part.n;
     }
@@ -99,6 +102,11 @@ class PairStage {
           bf16_leaf::interleave_rows({value_row(v_rows[i], 0), value_row(v_rows[i + 1], 1),
                                       item_.v_dim, v + i / 2 * 8, kTileStride});
     }
+  }
+
+  // Of the next block: rows of one head lie far apart in [batch, seq, heads, dim].
+  static void prefetch_row(const Bf16* row, std::int64_t n) {
+    for (std::int64_t c = 0; c < n; c += 32) __builtin_prefetch(row + c, 0, 2);
   }
 
   // As it lies, or gathered; null stays null.
