@@ -78,12 +78,15 @@ struct BlockMax {
 // A row of n bf16 values as pairs, an odd last one with 0.
 inline void copy_pairs(const Bf16* row, std::int64_t stride, std::int64_t n, std::uint32_t* out) {
   if (n % 2 != 0) out[n / 2] = 0;
-  auto* values = reinterpret_cast<Bf16*>(out);
+  auto* bytes = reinterpret_cast<std::byte*>(out);
   if (stride == 1) {
-    std::memcpy(values, row, static_cast<std::size_t>(n) * sizeof(Bf16));
+    std::memcpy(bytes, row, static_cast<std::size_t>(n) * sizeof(Bf16));
     return;
   }
-  for (std::int64_t i = 0; i < n; ++i) values[i] = row[i * stride];
+  for (std::int64_t i = 0; i < n; ++i) {
+    std::memcpy(bytes + i * static_cast<std::int64_t>(sizeof(Bf16)), row + i * stride,
+                sizeof(Bf16));
+  }
 }
 
 // The pairs of a query, signs turned for a negative scale; zeros up to a multiple of 16 words.
