@@ -117,6 +117,7 @@ float row_weights(const RowWeights& w) noexcept;
 struct RowValues {
   const Bf16* v;  // [2 * pairs][v_stride]
   std::int64_t v_stride;
+  std::int64_t ahead;  // values so far ahead are fetched into L2; 0: none
   std::int64_t columns;
   int pairs;
   const std::uint32_t* p;  // [rows][p_stride]

@@ -56,6 +56,7 @@ void values_tile(const RowValues& v, int first_row, std::int64_t column, __mmask
   const Bf16* __restrict even = v.v + column;
   const std::uint32_t* __restrict p = v.p + first_row * v.p_stride;
   float* o = v.o + first_row * v.o_stride + column;
+  const std::int64_t ahead = first_row == 0 ? v.ahead : 0;
   const Interleave order;
   __m512 sum[kRows][kVecs];
   each<kRows>([&](auto i) RAPTLY_LEAF_LAMBDA {
@@ -73,6 +74,8 @@ void values_tile(const RowValues& v, int first_row, std::int64_t column, __mmask
         const __m512i a = load_words(even + j * 32), b = load_words(odd + j * 32);
         lanes[2 * j] = order.lower(a, b);
         lanes[2 * j + 1] = order.upper(a, b);
+        __builtin_prefetch(even + j * 32 + ahead, 0, 2);
+        __builtin_prefetch(odd + j * 32 + ahead, 0, 2);
       });
     }
     each<kRows>([&](auto i) RAPTLY_LEAF_LAMBDA {

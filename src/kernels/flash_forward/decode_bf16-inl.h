@@ -113,9 +113,20 @@ class PairDecode {
     const KvSegment<Bf16> whole = cursor_.segment(first, end);
     if (whole.k != nullptr && whole.n >= kLanes && kv.k_dim_stride == 1 &&
         item_.head_dim % 8 == 0 && kv.k_token_stride % 2 == 0) {
-      prefetch(whole.k + kBlockKeys * kv.k_token_stride, kv.k_token_stride, item_.head_dim);
+      // The same rows of the next block, some at each step: in bursts they would wait for each
+      // other.
+      const Bf16* ahead = whole.k + kBlockKeys * kv.k_token_stride;
+      const int steps = item_.head_dim / 8, rows_a_step = (kLanes + steps - 1) / steps;
+      int left = kLanes;
       transpose(RowSource<float>{reinterpret_cast<const float*>(whole.k), kv.k_token_stride / 2},
-                item_.head_dim / 2, out, out_stride);
+                item_.head_dim / 2, out, out_stride, [&]() RAPTLY_LAMBDA {
+                  for (int i = 0; i < rows_a_step && left > 0; ++i, --left) {
+                    for (int c = 0; c < item_.head_dim; c += 32) {
+                      __builtin_prefetch(ahead + c, 0, 2);
+                    }
+                    ahead += kv.k_token_stride;
+                  }
+                });
       return;
     }
     std::memset(memory_.k_rows, 0,
@@ -131,13 +142,6 @@ class PairDecode {
     }
     transpose(RowSource<float>{reinterpret_cast<const float*>(memory_.k_rows), memory_.q_stride},
               round_up((item_.head_dim + 1) / 2, 4), out, out_stride);
-  }
-
-  // Sixteen rows of the next block: the hardware prefetcher cannot follow the transpose.
-  static void prefetch(const Bf16* row, std::int64_t stride, std::int64_t n) {
-    for (int i = 0; i < kLanes; ++i, row += stride) {
-      for (std::int64_t c = 0; c < n; c += 32) __builtin_prefetch(row + c, 0, 2);
-    }
   }
 
   bool sees(int row, std::uint64_t bits) const { return (bits >> (row / item_.group) & 1) != 0; }
@@ -183,10 +187,7 @@ class PairDecode {
           block.bits == nullptr ? nullptr : block.bits + (key - block.begin);
       if (part.v != nullptr && part.n >= 2 && kv.v_dim_stride == 1 && bits == nullptr) {
         const std::int64_t n = part.n & ~std::int64_t{1};
-        for (std::int64_t i = 0; i < n; i += kLanes) {
-          prefetch(part.v + (kBlockKeys + i) * kv.v_token_stride, kv.v_token_stride, item_.v_dim);
-        }
-        add({part.v, kv.v_token_stride, n}, key - block.begin, 0, rows_);
+        add({part.v, kv.v_token_stride, n, kBlockKeys}, key - block.begin, 0, rows_);
         key += n;
         continue;
       }
@@ -209,9 +210,11 @@ class PairDecode {
   struct ValueRows {
     const Bf16* at;
     std::int64_t stride, n;
+    std::int64_t ahead = 0;  // rows from a value to the one to fetch
   };
   void add(const ValueRows& v, std::int64_t first, int row_begin, int row_end) {
-    bf16_leaf::row_values({v.at, v.stride, item_.v_dim, static_cast<int>(v.n / 2),
+    bf16_leaf::row_values({v.at, v.stride, v.ahead * v.stride, item_.v_dim,
+                           static_cast<int>(v.n / 2),
                            memory_.p + row_begin * kWeightStride + first / 2, kWeightStride,
                            row_end - row_begin, state_.o + row_begin * o_stride_, o_stride_});
   }
