@@ -117,16 +117,16 @@ class PairDecode {
       // other.
       const Bf16* ahead = whole.k + kBlockKeys * kv.k_token_stride;
       const int steps = item_.head_dim / 8, rows_a_step = (kLanes + steps - 1) / steps;
-      int left = kLanes;
-      transpose(RowSource<float>{reinterpret_cast<const float*>(whole.k), kv.k_token_stride / 2},
-                item_.head_dim / 2, out, out_stride, [&]() RAPTLY_LAMBDA {
-                  for (int i = 0; i < rows_a_step && left > 0; ++i, --left) {
-                    for (int c = 0; c < item_.head_dim; c += 32) {
-                      __builtin_prefetch(ahead + c, 0, 2);
-                    }
-                    ahead += kv.k_token_stride;
-                  }
-                });
+      const auto* k = reinterpret_cast<const float*>(whole.k);
+      for (std::int64_t c = 0, left = kLanes; c < item_.head_dim / 2;
+           c += kTransposeColumns<float>) {
+        for (int i = 0; i < rows_a_step && left > 0; ++i, --left, ahead += kv.k_token_stride) {
+          for (int d = 0; d < item_.head_dim; d += 32) __builtin_prefetch(ahead + d, 0, 2);
+        }
+        transpose_step(k + c, kv.k_token_stride / 2, [&](auto i, const Vf& column) RAPTLY_LAMBDA {
+          store(column, out + (c + i) * out_stride);
+        });
+      }
       return;
     }
     std::memset(memory_.k_rows, 0,
