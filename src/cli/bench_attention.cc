@@ -138,7 +138,7 @@ BenchAttentionResult run_case(const BenchCase& c, int threads, double seconds) {
   AttentionOptions options;
   options.mask = Mask::parse(c.mask);
   BenchAttentionResult result;
-  result.name = c.name;
+  result.shape = c;
   result.threads = threads;
   const bool bf16_dots =
       flash_forward_level(context.isa(), c.q_dtype, c.kv_dtype) == Isa::kAvx512Bf16;
@@ -175,7 +175,7 @@ BenchAttentionResult run_case(const BenchCase& c, int threads, double seconds) {
 void print_row(const BenchAttentionResult& r, std::ostream& out) {
   char line[200];
   std::snprintf(line, sizeof(line), "%-28s %2d thr %10.3f ms %8.1f GFLOP/s of %6.0f %7.1f GB/s",
-                r.name.c_str(), r.threads, r.milliseconds, r.gflops, r.peak_gflops, r.gbps);
+                r.shape.name.c_str(), r.threads, r.milliseconds, r.gflops, r.peak_gflops, r.gbps);
   out << line;
   if (r.read_gbps > 0) {
     std::snprintf(line, sizeof(line), " of %.1f", r.read_gbps);
@@ -199,7 +199,7 @@ void print_bars(const BenchAttentionResult& r, std::ostream& out) {
                   std::string(static_cast<std::size_t>(n), '#').c_str(), value, unit);
     out << text;
   };
-  out << r.name << ", " << r.threads << (r.threads == 1 ? " thread" : " threads") << '\n';
+  out << r.shape.name << ", " << r.threads << (r.threads == 1 ? " thread" : " threads") << '\n';
   bar("raptly", r.milliseconds, std::max(r.milliseconds, r.standard_ms), "ms");
   bar("standard", r.standard_ms, std::max(r.milliseconds, r.standard_ms), "ms");
   bar("raptly", r.workspace_mb, std::max(r.workspace_mb, r.standard_mb), "MB extra");
@@ -212,7 +212,7 @@ void print_bars(const BenchAttentionResult& r, std::ostream& out) {
 
 nlohmann::ordered_json to_json(const BenchAttentionResult& r) {
   nlohmann::ordered_json j = {
-      {"case", r.name},
+      {"case", r.shape.name},
       {"ms", r.milliseconds},
       {r.read_gbps > 0 ? "gbps" : "gflops", r.read_gbps > 0 ? r.gbps : r.gflops},
       {"peak_gflops", r.peak_gflops},
@@ -221,7 +221,17 @@ nlohmann::ordered_json to_json(const BenchAttentionResult& r) {
       {"threads", r.threads},
       {"isa", isa_name(best_isa())},
       {"kernel", r.kernel},
-      {"workspace_mb", r.workspace_mb}};
+      {"workspace_mb", r.workspace_mb},
+      {"batch", r.shape.batch},
+      {"q_len", r.shape.q_len},
+      {"kv_len", r.shape.kv_len},
+      {"n_heads", r.shape.n_heads},
+      {"n_kv_heads", r.shape.n_kv_heads},
+      {"head_dim", r.shape.head_dim},
+      {"mask", r.shape.mask},
+      {"q_dtype", dtype_name(r.shape.q_dtype)},
+      {"kv_dtype", dtype_name(r.shape.kv_dtype)},
+      {"layout", r.shape.head_major ? "bhsd" : "bshd"}};
   if (r.standard_ms > 0) {
     j["standard_ms"] = r.standard_ms;
     j["standard_mb"] = r.standard_mb;

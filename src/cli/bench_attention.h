@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/bench_cases.h"
 #include "raptly/execution.h"
 
 namespace raptly {
@@ -21,7 +22,7 @@ struct BenchAttentionOptions {
 };
 
 struct BenchAttentionResult {
-  std::string name;
+  BenchCase shape;
   std::string kernel;  // as the plan names it
   int threads = 1;
   double milliseconds = 0;      // best run
