@@ -16,6 +16,9 @@ function(raptly_settings target)
   if(RAPTLY_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${RAPTLY_SANITIZE} -fno-omit-frame-pointer
       -fno-sanitize-recover=all)
+    # GCC warns wrongly beside its sanitizers.
+    target_compile_options(${target} PRIVATE
+      "$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized;-Wno-mismatched-new-delete>")
     target_link_options(${target} PUBLIC -fsanitize=${RAPTLY_SANITIZE})
   endif()
   if(RAPTLY_FUZZ)
@@ -47,6 +50,22 @@ function(raptly_leaf_flags sources)
   endforeach()
 endfunction()
 
+# Kernels are one source per level, inlined whole; under a sanitizer that explodes (decode_scalar.cc:
+# more than four minutes; matmul.cc: 12 GB). So the scalar level is checked for addresses, without
+# red zones between stack variables (33 s), and the vector levels of the same source are not.
+function(raptly_kernel_sanitizers sources)
+  foreach(source ${sources})
+    file(STRINGS ${source} vector_levels REGEX "kernels/simd/targets|immintrin" LIMIT_COUNT 1)
+    if(vector_levels)
+      set_property(SOURCE ${source} APPEND PROPERTY COMPILE_OPTIONS -fno-sanitize=all)
+    elseif(source MATCHES "_scalar\\.cc$")
+      set_property(SOURCE ${source} APPEND PROPERTY COMPILE_OPTIONS -fno-sanitize=undefined
+        -fno-sanitize-address-use-after-scope
+        $<IF:$<CXX_COMPILER_ID:Clang>,-mllvm=-asan-stack=0,--param=asan-stack=0>)
+    endif()
+  endforeach()
+endfunction()
+
 function(raptly_room room)
   cmake_parse_arguments(ARG "" "COMPONENT" "" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${room}/*.cc)
@@ -57,6 +76,9 @@ function(raptly_room room)
   list(FILTER benches INCLUDE REGEX "_bench\\.cc$")
   target_sources(raptly_${ARG_COMPONENT} PRIVATE ${sources})
   raptly_leaf_flags("${sources}")
+  if(RAPTLY_SANITIZE)
+    raptly_kernel_sanitizers("${sources}")
+  endif()
   if(RAPTLY_TESTS AND tests)
     raptly_test(${room} ${ARG_COMPONENT} "${tests}")
   endif()
