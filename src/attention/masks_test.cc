@@ -31,13 +31,7 @@ Sizes random_sizes() {
           number(1, 9), number(1, 9)};
 }
 
-MaskScope scope_of(const Sizes& s) {
-  MaskScope scope;
-  scope.q_len = s.q_len;
-  scope.kv_len = s.kv_len;
-  scope.first_position = s.kv_len - s.q_len;
-  return scope;
-}
+MaskScope scope_of(const Sizes& s) { return bottom_right_scope(s.q_len, s.kv_len, 0, 0); }
 
 TestProblem random_problem(const Sizes& sizes) {
   return {sizes, DType::kF32, kDTypes[number(0, 2)], static_cast<unsigned>(number(0, 1000)),

@@ -80,12 +80,7 @@ MaskReport Mask::explain(const MaskShape& shape) const {
   }
   for (std::int64_t b = 0; b < entries; ++b) {
     for (std::size_t h = 0; h < first_of.size(); ++h) {
-      MaskScope scope;
-      scope.batch = b;
-      scope.head = first_of[h];
-      scope.q_len = shape.q_len;
-      scope.kv_len = shape.kv_len;
-      scope.first_position = shape.kv_len - shape.q_len;
+      const MaskScope scope = bottom_right_scope(shape.q_len, shape.kv_len, b, first_of[h]);
       add(report, TilePlan(*this, scope, kTileQueries), n_same[h] * (batch / entries));
     }
   }
@@ -119,13 +114,7 @@ std::string MaskReport::to_string() const {
 
 std::vector<std::uint8_t> Mask::materialize(std::int64_t q_len, std::int64_t kv_len,
                                             std::int64_t batch, std::int64_t head) const {
-  MaskScope scope;
-  scope.batch = batch;
-  scope.head = head;
-  scope.q_len = q_len;
-  scope.kv_len = kv_len;
-  scope.first_position = kv_len - q_len;
-  const MaskPredicate sees(*this, scope);
+  const MaskPredicate sees(*this, bottom_right_scope(q_len, kv_len, batch, head));
   constexpr std::int64_t kMost = std::int64_t{1} << 36;
   if (q_len > 0 && kv_len > kMost / q_len) {
     mask_detail::fail("mask", "materialize of " + std::to_string(q_len) + " x " +

@@ -5,11 +5,12 @@
 #include <numeric>
 
 #include "mask/random_mask.h"
-#include "raptly/error.h"
+#include "mask/test_rule.h"
 
 namespace raptly {
 namespace {
 
+using mask_testing::error_of;
 using mask_testing::kBatch;
 using mask_testing::kHeads;
 using mask_testing::number;
@@ -55,27 +56,20 @@ TEST(MaskExplain, EmptyShapes) {
 }
 
 TEST(MaskExplain, RefusesWhatDoesNotFit) {
-  const auto message = [](auto&& f) -> std::string {
-    try {
-      f();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
-  };
   const Mask mask = mask::padding(Rows{{1, 0}, {1, 1}});
-  EXPECT_EQ(message([&] { mask.explain({.q_len = 1, .kv_len = 2, .batch = 3}); }),
+  EXPECT_EQ(error_of([&] { mask.explain({.q_len = 1, .kv_len = 2, .batch = 3}); }),
             "[mask] batch is 3, the mask is for 2. They must agree; 0 takes the mask's own.");
-  EXPECT_EQ(message([&] { mask.explain({.q_len = -1, .kv_len = 2}); }),
+  EXPECT_EQ(error_of([&] { mask.explain({.q_len = -1, .kv_len = 2}); }),
             "[mask] q_len is -1. It must be 0 .. 2^48.");
-  EXPECT_EQ(message([&] { mask.materialize(-1, 2); }), "[mask] q_len is -1. It must be 0 .. 2^48.");
-  EXPECT_EQ(message([&] { Mask().materialize(1 << 20, 1 << 20); }),
+  EXPECT_EQ(error_of([&] { mask.materialize(-1, 2); }),
+            "[mask] q_len is -1. It must be 0 .. 2^48.");
+  EXPECT_EQ(error_of([&] { Mask().materialize(1 << 20, 1 << 20); }),
             "[mask] materialize of 1048576 x 1048576 pairs was asked for. At most 2^36 are "
             "allowed.");
-  EXPECT_EQ(message([&] { mask.materialize(1, 2, 2); }),
+  EXPECT_EQ(error_of([&] { mask.materialize(1, 2, 2); }),
             "[padding] there are lists for 2 batch entries, but entry 2 was asked for. Give one "
             "for each entry.");
-  EXPECT_EQ(message([&] { mask.draw(1, 2, 0, 5); }),
+  EXPECT_EQ(error_of([&] { mask.draw(1, 2, 0, 5); }),
             "[mask] a picture of 0 x 5 cells was asked for. Both must be 1 .. 16384.");
 }
 

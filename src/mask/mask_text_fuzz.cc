@@ -44,12 +44,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::string text = mask.to_string();
     // Names written short may print longer than a text may be: base64 never, lists hardly.
     if (text.size() < (1u << 20) && Mask::parse(text).to_string() != text) __builtin_trap();
-    raptly::MaskScope scope;
-    scope.q_len = data[0] % 80;
-    scope.kv_len = data[1];
-    scope.first_position = scope.kv_len - scope.q_len;
-    scope.batch = data[2] % 3;
-    scope.head = data[2] / 3 % 4;
+    const auto scope =
+        raptly::bottom_right_scope(data[0] % 80, data[1], data[2] % 3, data[2] / 3 % 4);
     check_plan(mask, scope, 1 + data[3] % 64);
   } catch (const raptly::Error&) {
   }

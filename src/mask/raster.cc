@@ -81,13 +81,7 @@ MaskRaster Mask::draw(std::int64_t q_len, std::int64_t kv_len, int max_width, in
                                   std::to_string(max_height) +
                                   " cells was asked for. Both must be 1 .. 16384.");
   }
-  MaskScope scope;
-  scope.batch = batch;
-  scope.head = head;
-  scope.q_len = q_len;
-  scope.kv_len = kv_len;
-  scope.first_position = kv_len - q_len;
-  const TilePlan plan(*this, scope, kMaxTileQueries);
+  const TilePlan plan(*this, bottom_right_scope(q_len, kv_len, batch, head), kMaxTileQueries);
   Painter painter({kv_len, std::min<std::int64_t>(max_width, kv_len)},
                   {q_len, std::min<std::int64_t>(max_height, q_len)});
   for (const QueryTile& tile : plan.tiles()) painter.paint(tile);

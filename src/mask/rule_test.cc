@@ -10,13 +10,14 @@
 
 #include "mask/predicate.h"
 #include "mask/random_mask.h"
-#include "raptly/error.h"
+#include "mask/test_rule.h"
 
 namespace raptly {
 namespace {
 
 using mask_detail::MaskTile;
 using mask_detail::TileAnswer;
+using mask_testing::error_of;
 
 TEST(MaskPredicate, AgreesWithNumPy) {
   std::ifstream file(RAPTLY_SOURCE_DIR "/src/mask/testdata/goldens.txt");
@@ -112,58 +113,47 @@ RC_GTEST_PROP(Rule, PositionRulesAnswerExactly, ()) {
   RC_ASSERT(mask.rule()->answer(mask_detail::place_mask(mask, scope), tile) == expected);
 }
 
-template <class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
-    return error.what();
-  }
-  return "no error";
-}
-
 TEST(Rule, RefusesWhatIsWrong) {
-  EXPECT_EQ(message_of([] { mask::window(-1, 0); }),
+  EXPECT_EQ(error_of([] { mask::window(-1, 0); }),
             "[window] left is -1. It must be 0 or more; use None for no bound.");
-  EXPECT_EQ(message_of([] { mask::window(std::nullopt, -7); }),
+  EXPECT_EQ(error_of([] { mask::window(std::nullopt, -7); }),
             "[window] right is -7. It must be 0 or more; use None for no bound.");
-  EXPECT_EQ(message_of([] { mask::mistral(0); }),
+  EXPECT_EQ(error_of([] { mask::mistral(0); }),
             "[mistral] size is 0. It must be 1 or more: it counts the query's own key.");
-  EXPECT_EQ(message_of([] { mask::lengths({1, 2}, {3}); }),
+  EXPECT_EQ(error_of([] { mask::lengths({1, 2}, {3}); }),
             "[lengths] q_lens has 2 entries, kv_lens has 1. Give one of each for each batch entry, "
             "and at least one.");
-  EXPECT_EQ(message_of([] { mask::lengths({}, {}); }),
+  EXPECT_EQ(error_of([] { mask::lengths({}, {}); }),
             "[lengths] q_lens has 0 entries, kv_lens has 0. Give one of each for each batch entry, "
             "and at least one.");
-  EXPECT_EQ(message_of([] { mask::lengths({1, -2}, {3, 4}); }),
+  EXPECT_EQ(error_of([] { mask::lengths({1, -2}, {3, 4}); }),
             "[lengths] q_lens[1] is -2. A length must be 0 or more.");
   EXPECT_EQ(
-      message_of([] { mask::lengths({1}, {1}) & mask::causal() & mask::lengths({1}, {1}); }),
+      error_of([] { mask::lengths({1}, {1}) & mask::causal() & mask::lengths({1}, {1}); }),
       "[mask] both sides of & say where tokens stand. Only one of lengths, packed and positions "
       "may be given.");
 }
 
 TEST(Rule, RefusesAScopeThatDoesNotFit) {
   const Mask mask = mask::causal() & mask::lengths({4}, {6});
-  EXPECT_EQ(message_of([&] { TilePlan(mask, {.q_len = 3, .kv_len = 6}, 8); }),
+  EXPECT_EQ(error_of([&] { TilePlan(mask, {.q_len = 3, .kv_len = 6}, 8); }),
             "[lengths] q_lens[0] is 4, q_len is 3. A length may not exceed the tensor.");
-  EXPECT_EQ(message_of([&] { TilePlan(mask, {.q_len = 4, .kv_len = 5}, 8); }),
+  EXPECT_EQ(error_of([&] { TilePlan(mask, {.q_len = 4, .kv_len = 5}, 8); }),
             "[lengths] kv_lens[0] is 6, kv_len is 5. A length may not exceed the tensor.");
-  EXPECT_EQ(message_of([&] { TilePlan(mask, {.batch = 1, .q_len = 4, .kv_len = 6}, 8); }),
+  EXPECT_EQ(error_of([&] { TilePlan(mask, {.batch = 1, .q_len = 4, .kv_len = 6}, 8); }),
             "[lengths] there are 1 lengths, but batch entry 1 was asked for. Give one length for "
             "each entry.");
-  EXPECT_EQ(message_of([&] { TilePlan(mask, {.q_len = -4}, 8); }),
+  EXPECT_EQ(error_of([&] { TilePlan(mask, {.q_len = -4}, 8); }),
             "[mask] q_len is -4. It must be 0 .. 2^48.");
-  EXPECT_EQ(message_of([&] { TilePlan(mask, {.first_position = std::int64_t{1} << 50}, 8); }),
+  EXPECT_EQ(error_of([&] { TilePlan(mask, {.first_position = std::int64_t{1} << 50}, 8); }),
             "[mask] first_position is 1125899906842624. It must be -281474976710656 .. 2^48.");
-  EXPECT_EQ(message_of([&] { TilePlan(mask, {}, 65); }),
+  EXPECT_EQ(error_of([&] { TilePlan(mask, {}, 65); }),
             "[mask] tile_queries is 65. It must be 1 .. 64.");
 }
 
 TEST(Rule, ManyRulesInCodeAreRefusedNotOverflowed) {
   Mask mask = mask::causal();
-  const std::string message = message_of([&] {
+  const std::string message = error_of([&] {
     for (int i = 0; i < 100000; ++i) mask = mask & mask::window(i, i);
   });
   EXPECT_EQ(message,

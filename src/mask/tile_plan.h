@@ -52,6 +52,16 @@ struct MaskScope {
   std::optional<std::int64_t> sequence_kv_len = std::nullopt;  // without padding; default kv_len
 };
 
+// The last query stands at the last key: what a call means that gives no positions.
+inline MaskScope bottom_right_scope(std::int64_t q_len, std::int64_t kv_len, std::int64_t batch,
+                                    std::int64_t head) {
+  return {.batch = batch,
+          .head = head,
+          .q_len = q_len,
+          .kv_len = kv_len,
+          .first_position = kv_len - q_len};
+}
+
 class TilePlan {
  public:
   TilePlan() = default;

@@ -26,6 +26,11 @@ Mask mask::longformer(std::int64_t attention_window, const PerBatch& global_toke
                       "attention_window is " + std::to_string(attention_window) +
                           ". It must be even and 0 or more: half of it lies on each side.");
   }
+  if (dilation.empty()) {
+    mask_detail::fail("longformer",
+                      "dilation is an empty list. Give one step, or one for each head.");
+  }
+  mask_detail::check_values("longformer", "dilation", dilation, 1, mask_detail::kMaxPosition);
   const std::int64_t side = attention_window / 2;
   const bool plain = dilation.size() == 1 && dilation.front() == 1;
   const Mask local = plain ? window(side, side) : dilated(side, dilation);
