@@ -1,7 +1,7 @@
-# A room is a folder of src/. Its sources join a component's library; x_test.cc files become one test
-# program a room, x_bench.cc files one microbenchmark, x_fuzz.cc files a libFuzzer target each. A new
-# file needs no line here. ctest labels: "fast" is everything except the suites whose name ends in
-# "Slow"; those are "slow".
+# A room is a folder of src/. Its sources join a component's library; x_test.cc files, with the
+# test_x.cc files that they share, become one test program a room, x_bench.cc files one
+# microbenchmark, x_fuzz.cc files a libFuzzer target each. A new file needs no line here. ctest
+# labels: "fast" is everything except the suites whose name ends in "Slow"; those are "slow".
 set(RAPTLY_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Werror)
 
 function(raptly_settings target)
@@ -17,8 +17,7 @@ function(raptly_settings target)
     target_compile_options(${target} PRIVATE -fsanitize=${RAPTLY_SANITIZE} -fno-omit-frame-pointer
       -fno-sanitize-recover=all)
     # GCC warns wrongly beside its sanitizers.
-    target_compile_options(${target} PRIVATE
-      "$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized;-Wno-mismatched-new-delete>")
+    target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
     target_link_options(${target} PUBLIC -fsanitize=${RAPTLY_SANITIZE})
   endif()
   if(RAPTLY_FUZZ)
@@ -71,8 +70,8 @@ function(raptly_room room)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${room}/*.cc)
   set(tests ${sources})
   set(benches ${sources})
-  list(FILTER sources EXCLUDE REGEX "_(test|bench|fuzz)\\.cc$")
-  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "(_(test|bench|fuzz)|/test_[^/]*)\\.cc$")
+  list(FILTER tests INCLUDE REGEX "(_test|/test_[^/]*)\\.cc$")
   list(FILTER benches INCLUDE REGEX "_bench\\.cc$")
   target_sources(raptly_${ARG_COMPONENT} PRIVATE ${sources})
   raptly_leaf_flags("${sources}")
@@ -119,8 +118,8 @@ function(raptly_program name)
   cmake_parse_arguments(ARG "" "ROOM" "" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${ARG_ROOM}/*.cc)
   set(tests ${sources})
-  list(FILTER sources EXCLUDE REGEX "(_test|_bench|_fuzz|/main)\\.cc$")
-  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "(_test|_bench|_fuzz|/main|/test_[^/]*)\\.cc$")
+  list(FILTER tests INCLUDE REGEX "(_test|/test_[^/]*)\\.cc$")
   add_library(raptly_${ARG_ROOM} STATIC ${sources})
   raptly_settings(raptly_${ARG_ROOM})
   target_link_libraries(raptly_${ARG_ROOM} PUBLIC raptly_model PkgConfig::HWY

@@ -1,12 +1,9 @@
-// Replaces operator new of a test program by one that counts. Include in one file of its own, so
-// that the compiler does not see malloc and delete meet; the test there shows that it counts.
+// Replaces operator new and aligned_alloc (AlignedBytes) of a test program by ones that count.
+// Include in one file of the program, its room's test_allocations.cc.
 #pragma once
-
-#include <gtest/gtest.h>
 
 #include <atomic>
 #include <cstdlib>
-#include <memory>
 #include <new>
 
 #include "base/test_allocations.h"
@@ -15,21 +12,22 @@ namespace {
 std::atomic<std::size_t> g_allocated{0};
 }
 
-void* operator new(std::size_t n) {
+// Not inlined: the compiler must not see malloc and delete meet.
+[[gnu::noinline]] void* operator new(std::size_t n) {
   g_allocated += n;
   if (void* p = std::malloc(n)) return p;
   throw std::bad_alloc();
 }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+
+extern "C" [[gnu::noinline, gnu::visibility("default")]] void* aligned_alloc(
+    std::size_t alignment, std::size_t n) noexcept {
+  g_allocated += n;
+  void* p = nullptr;
+  return posix_memalign(&p, alignment, n) == 0 ? p : nullptr;
+}
 
 namespace raptly {
 std::size_t testing_allocations() { return g_allocated; }
-
-TEST(Allocations, AreCounted) {
-  const std::size_t before = testing_allocations();
-  const auto memory = std::make_unique<char[]>(1000);
-  EXPECT_NE(memory.get(), nullptr);
-  EXPECT_GE(testing_allocations() - before, 1000u);
-}
 }  // namespace raptly

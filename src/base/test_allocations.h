@@ -1,4 +1,4 @@
-// Bytes that operator new has handed out in this test program so far.
+// Bytes that operator new and aligned_alloc have handed out in this test program so far.
 #pragma once
 
 #include <cstddef>

@@ -1,2 +1,2 @@
-// Counts what this test program allocates; TEST(Allocations, AreCounted) comes with it.
+// Counts what this test program allocates.
 #include "base/test_allocations-inl.h"

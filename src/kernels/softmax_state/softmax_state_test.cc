@@ -15,7 +15,7 @@
 #include "kernels/simd/dispatch.h"
 
 namespace raptly {
-namespace scalar {  // softmax_state_scalar_test.cc
+namespace scalar {  // test_targets_scalar.cc
 void test_pow2(const float* s, float m, std::int64_t n, float* out);
 void test_nearest_even(const float* x, std::int64_t n, float* out);
 void test_tanh(const float* x, std::int64_t n, float* out);
