@@ -3,13 +3,14 @@
 
 usage: check_spills.py LIBRARY.a. Disassembles the attention kernels' objects; an innermost loop is a
 backward jump that holds no other. Loops with at least 8 FMA or vdpbf16ps are the register tiles of the microkernel:
-one vector spill there costs 5 to 40 % of the peak.
+one vector spill there costs 5 to 40 % of the peak. The loop of tanh, the one that divides, has more
+constants than AVX2 has registers: it may read them from the stack, and still may write nothing there.
 """
 import re
 import subprocess
 import sys
 
-OBJECTS = ("flash_forward.cc.o", "gemm.cc.o", "prefill_avx512bf16.cc.o", "decode_avx512bf16.cc.o")
+OBJECTS = ("flash_forward.cc.o", "decode.cc.o", "gemm.cc.o", "prefill_avx512bf16.cc.o", "decode_avx512bf16.cc.o")
 INSTRUCTION = re.compile(r"^\s+([0-9a-f]+):\s+(\S+)\s*(.*)$")
 STACK = re.compile(r"\((%rsp|%rbp)")
 
@@ -38,6 +39,8 @@ def main() -> int:
                 continue
             checked += 1
             spills = [l for l in loop if re.search(r"%[xyz]mm", l[2]) and STACK.search(l[2])]
+            if any(name.startswith("vdivps") for _, name, _ in loop):
+                spills = [l for l in spills if l[2].endswith(")")]  # AT&T order: the stack is written
             if spills:
                 faults.append(f"{function}: {len(spills)} vector stack accesses in the loop at {loop[0][0]:x}")
 
