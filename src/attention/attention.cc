@@ -8,9 +8,10 @@
 namespace raptly {
 namespace {
 
-// The address of batch entry b.
+// The address of batch entry b; of an empty tensor maybe null.
 template <class T>
 T* entry(T* data, const TensorShape& shape, DType dtype, std::int64_t b) {
+  if (data == nullptr) return nullptr;
   using Byte = std::conditional_t<std::is_const_v<T>, const std::byte, std::byte>;
   return static_cast<Byte*>(data) +
          b * shape.stride(0) * static_cast<std::int64_t>(dtype_size(dtype));

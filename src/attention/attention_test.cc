@@ -80,6 +80,26 @@ TEST(Attention, RowsThatSeeNothingAreZeroAndMinusInfinity) {
   }
 }
 
+// Found by the fuzzer: entries of an empty tensor were offsets from null.
+TEST(Attention, EmptyTensorsNeedNoMemory) {
+  for (const DType dtype : {DType::kF32, DType::kF64, DType::kBf16}) {
+    const TensorView nothing(nullptr, dtype, TensorShape(std::vector<std::int64_t>{3, 0, 2, 8}));
+    TestTensor q(dtype, {3, 5, 4, 8}), out(dtype, {3, 5, 4, 8});
+    std::vector<float> lse(60, 7.0f);
+    for (std::int64_t i = 0; i < out.numel(); ++i) out.set(i, 7);
+    attention(q.view(), nothing, nothing, out.view(), {}, {lse.data(), {3, 4, 5}});
+    for (std::int64_t i = 0; i < out.numel(); ++i) EXPECT_EQ(out.get(i), 0);
+    for (const float x : lse) EXPECT_EQ(x, -INFINITY);
+
+    TestTensor k(dtype, {3, 6, 2, 8});
+    const TensorShape no_rows(std::vector<std::int64_t>{3, 0, 4, 8});
+    attention({nullptr, dtype, no_rows}, k.view(), k.view(), {nullptr, dtype, no_rows});
+    const TensorShape no_batch(std::vector<std::int64_t>{0, 5, 4, 8});
+    const TensorView no_keys(nullptr, dtype, TensorShape(std::vector<std::int64_t>{0, 6, 2, 8}));
+    attention({nullptr, dtype, no_batch}, no_keys, no_keys, {nullptr, dtype, no_batch});
+  }
+}
+
 TEST(Attention, ScaleAndSoftcap) {
   for (const std::int64_t q_len : {2, 60}) {
     for (const float scale : {0.0f, -0.3f, 0.7f}) {

@@ -98,9 +98,8 @@ void values_of(const RowValues& v, int row) {
   for (; c + kVecs * 16 <= v.columns; c += kVecs * 16) values_tile<kRows, kVecs>(v, row, c, 0);
   for (; c + 32 <= v.columns; c += 32) values_tile<kRows, 2>(v, row, c, 0);
   for (; c < v.columns; c += 16) {
-    const std::int64_t left = v.columns - c;
-    values_tile<kRows, 1>(v, row, c,
-                          left >= 16 ? 0xffff : static_cast<__mmask16>((1u << left) - 1));
+    const std::int64_t rest = v.columns - c, left = rest < 16 ? rest : 16;
+    values_tile<kRows, 1>(v, row, c, static_cast<__mmask16>((1u << left) - 1));
   }
 }
 
