@@ -175,6 +175,30 @@ TEST(Invariance, TheFutureChangesNothing) {
   }
 }
 
+// Scores count as +- (2^22 - 256) where the largest of a row lies beyond; a neighbour's never
+// decides. Query 0 sees scores of -4194040 and -4194067, its neighbours 8388080 or nothing.
+TEST(Invariance, ScoresAtTheLimitDoNotAskTheNeighbours) {
+  const auto run = [](std::int64_t q_len, float neighbour, const char* mask) {
+    TestProblem p({1, q_len, 2, 1, 1, 1, 1}, DType::kF32, DType::kF32, 1);
+    for (std::int64_t i = 0; i < q_len; ++i) p.q.set(i, static_cast<double>(neighbour));
+    p.q.set(0, 1);
+    p.k.set(0, -2907087);
+    p.k.set(1, -2907106);
+    p.v.set(0, 1);
+    p.v.set(1, 3);
+    p.options.scale = 1;
+    p.options.mask = Mask::parse(mask);
+    p.run(default_context());
+    return std::pair(p.out.get(0), p.lse[0]);
+  };
+  const auto alone = run(1, 1, "all");
+  EXPECT_EQ(run(40, 1, "all"), alone);
+  EXPECT_EQ(run(40, -2, "all"), alone);
+  std::string first_row = "positions([0";
+  for (int i = 1; i < 40; ++i) first_row += ", 9";
+  EXPECT_EQ(run(40, 1, (first_row + "], [0, 1]) & window(1, 1)").c_str()), alone);
+}
+
 TEST(Plan, RunAllocatesNothing) {
   for (const std::int64_t n : {std::int64_t{1}, kSizes.q_len}) {
     TestProblem p = make_problem(DType::kBf16);

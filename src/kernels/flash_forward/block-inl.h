@@ -70,9 +70,16 @@ void softmax_block(QueryPanel& panel, float* scores, int n, std::int64_t v_dim) 
       each<4>([&](auto i) RAPTLY_LAMBDA { best[i] = max(load(s + (k + i) * kStride), best[i]); });
     }
     Vf block_max = max(max(best[0], best[1]), max(best[2], best[3]));
-    if (any(gt(abs(block_max), set(kScoreLimit)))) {
-      for (int k = 0; k < n; ++k) store(clamp_scores(load(s + k * kStride)), s + k * kStride);
-      block_max = clamp_scores(block_max);
+    // Lane by lane: a neighbour beyond the limit, or one that sees nothing, must not clamp the low
+    // scores of this query.
+    const Vf known = select(eq(block_max, set(kMinusInfinity)), zero(), block_max);
+    const Mf over = gt(abs(known), set(kScoreLimit));
+    if (any(over)) {
+      for (int k = 0; k < n; ++k) {
+        const Vf x = load(s + k * kStride);
+        store(select(over, clamp_scores(x), x), s + k * kStride);
+      }
+      block_max = select(over, clamp_scores(block_max), block_max);
     }
     const Mf rises = gt(block_max, add(m, set(kRescaleThreshold)));
     if (any(rises)) {

@@ -65,7 +65,7 @@ inline void softmax_row(const DecodeRows& rows, int row, float* s, int n) {
   Vf best = set(kMinusInfinity);
   for (int i = 0; i < n; i += kLanes) best = max(load(s + i), best);
   float highest = max_lane(best);
-  if (std::fabs(highest) > kScoreLimit) {
+  if (std::fabs(highest) > kScoreLimit && highest != kMinusInfinity) {
     for (int i = 0; i < n; i += kLanes) store(clamp_scores(load(s + i)), s + i);
     highest = first_lane(clamp_scores(set(highest)));
   }
