@@ -36,7 +36,9 @@ void attention(TensorView q, TensorView k, TensorView v, MutableTensorView out,
     SequenceTensors& t = tensors[i];
     t.q = entry(q.data(), q.shape(), q.dtype(), b);
     t.out = entry(out.data(), out.shape(), out.dtype(), b);
-    if (lse.given()) t.lse = lse.as<float>() + b * lse.stride(0);
+    if (lse.given()) {
+      t.lse = static_cast<float*>(entry(lse.data(), lse.shape(), lse.dtype(), b));
+    }
     t.kv.runs = {&runs[i], kv_len > 0 ? std::size_t{1} : 0};
     t.kv.dtype = k.dtype();
     t.kv.k_token_stride = k.stride(1);

@@ -4,8 +4,10 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "mask/rule.h"
 #include "raptly/error.h"
@@ -83,6 +85,32 @@ void check_own_places(const char* name, const TensorView& t) {
     if (t.stride(d) == 0 && t.size(d) > 1) {
       fail(std::string(name) + " has stride 0 in dimension " + text(d) + " of size " +
            text(t.size(d)) + ". Every element needs a place of its own.");
+    }
+  }
+  // From the innermost dimension out, a step must pass all that lies inside it.
+  std::vector<std::pair<std::int64_t, std::int64_t>> steps;  // stride, size
+  for (int d = 0; d < t.rank(); ++d) {
+    if (t.size(d) > 1) steps.emplace_back(std::abs(t.stride(d)), t.size(d));
+  }
+  std::sort(steps.begin(), steps.end());
+  std::int64_t inside = 1;
+  for (const auto& [stride, size] : steps) {
+    if (stride < inside) {
+      fail(std::string(name) + " has a stride of " + text(stride) + ", but " + text(inside) +
+           " places lie inside that step. Rows of an output may not overlap.");
+    }
+    inside += (size - 1) * stride;
+  }
+}
+
+// Strides that reach beyond any memory would overflow the arithmetic of addresses.
+void check_reach(const char* name, const TensorView& t) {
+  if (t.shape().numel() == 0) return;
+  constexpr std::int64_t kMost = std::int64_t{1} << 56;
+  for (int d = 0; d < t.rank(); ++d) {
+    if (t.size(d) > 1 && std::abs(t.stride(d)) > kMost / t.size(d)) {
+      fail(std::string(name) + " has stride " + text(t.stride(d)) + " in dimension " + text(d) +
+           " of size " + text(t.size(d)) + ". That reaches beyond 2^56 elements.");
     }
   }
 }
@@ -173,9 +201,13 @@ AttentionShape check_tensors(const TensorView& q, const TensorView& k, const Ten
   check_dtypes(q, k, v, out, lse);
   const std::pair<const char*, const TensorView*> inputs[] = {{"q", &q}, {"k", &k}, {"v", &v}};
   const std::pair<const char*, const TensorView*> outputs[] = {{"out", &out}, {"lse", &lse}};
-  for (const auto& [name, tensor] : inputs) check_data(name, *tensor);
+  for (const auto& [name, tensor] : inputs) {
+    check_data(name, *tensor);
+    check_reach(name, *tensor);
+  }
   for (const auto& [name, tensor] : outputs) {
     check_data(name, *tensor);
+    check_reach(name, *tensor);
     check_own_places(name, *tensor);
     for (const auto& [input_name, input] : inputs) check_apart(name, *tensor, input_name, *input);
   }

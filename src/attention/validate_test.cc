@@ -113,6 +113,14 @@ TEST(AttentionErrors, MemoryAndDtypes) {
       message([&] { attention(a, a, a, {y.data(), DType::kF32, TensorShape(sizes, strides)}); }),
       "[attention] out has stride 0 in dimension 1 of size 4. Every element needs a place of its "
       "own.");
+  const std::int64_t close[] = {64, 8, 12, 1}, far[] = {64, std::int64_t{1} << 60, 8, 1};
+  EXPECT_EQ(
+      message([&] { attention(a, a, a, {y.data(), DType::kF32, TensorShape(sizes, close)}); }),
+      "[attention] out has a stride of 12, but 32 places lie inside that step. Rows of an "
+      "output may not overlap.");
+  EXPECT_EQ(message([&] { attention(a, a, a, {y.data(), DType::kF32, TensorShape(sizes, far)}); }),
+            "[attention] out has stride 1152921504606846976 in dimension 1 of size 4. That reaches "
+            "beyond 2^56 elements.");
   EXPECT_EQ(
       message([&] { attention(a, a, a, {nullptr, DType::kF32, TensorShape(std::span(sizes))}); }),
       "[attention] out has shape [1, 4, 2, 8] and no data.");
