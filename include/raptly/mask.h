@@ -63,11 +63,13 @@ class Mask {
 
   // Throws kInvalidArgument with the column of the mistake, and for text over 1 MiB.
   static Mask parse(std::string_view text);
+  // Parses back to an equal mask, unless long lists take it over the 1 MiB of parse().
   std::string to_string() const;
   const mask_detail::Rule* rule() const { return rule_.get(); }  // null: sees everything
 
-  // The three below throw kInvalidArgument when the mask does not fit the lengths.
-  // [q_len, kv_len], 1: seen. Asks pair by pair: the oracle of the tile plan.
+  // The three below throw kInvalidArgument when the mask does not fit the lengths, kOutOfMemory
+  // when the answer does not fit the memory. [q_len, kv_len], 1: seen. Asks pair by pair: the
+  // oracle of the tile plan.
   std::vector<std::uint8_t> materialize(std::int64_t q_len, std::int64_t kv_len,
                                         std::int64_t batch = 0, std::int64_t head = 0) const;
   MaskReport explain(const MaskShape& shape) const;
@@ -91,11 +93,14 @@ class Mask {
 // Each throws kInvalidArgument for what its comment rules out.
 namespace mask {
 
-// One list for all batch entries, or one list for each.
+// One list for all batch entries, or one list for each: {0, 5} or {{0, 5}, {7}}. Rows of one
+// number each, {{0}, {5}}, could be either and do not compile; write them as vectors.
 class PerBatch {
  public:
+  PerBatch() : rows_(1) {}                     // an empty list for all
   PerBatch(std::vector<std::int64_t> shared);  // NOLINT: a list is meant to convert
   PerBatch(std::initializer_list<std::int64_t> shared);
+  PerBatch(std::initializer_list<std::initializer_list<std::int64_t>> rows);
   PerBatch(std::vector<std::vector<std::int64_t>> rows);  // NOLINT; at least one
 
   bool is_shared() const { return shared_; }
@@ -197,7 +202,7 @@ struct BigBirdOptions {
   std::int64_t num_random_blocks = 3;  // for each head and query block; 0 .. 64
   std::int64_t seed = 0;
   BigBirdLayout layout = BigBirdLayout::kItc;
-  std::int64_t num_global_tokens = 0;
+  std::int64_t num_global_tokens = 0;  // of kEtc only
 };
 Mask bigbird(const BigBirdOptions& options);
 Mask bigbird(std::int64_t block_size, std::int64_t num_random_blocks, std::int64_t seed);

@@ -81,7 +81,9 @@ MaskReport Mask::explain(const MaskShape& shape) const {
   for (std::int64_t b = 0; b < entries; ++b) {
     for (std::size_t h = 0; h < first_of.size(); ++h) {
       const MaskScope scope = bottom_right_scope(shape.q_len, shape.kv_len, b, first_of[h]);
-      add(report, TilePlan(*this, scope, kTileQueries), n_same[h] * (batch / entries));
+      mask_detail::within_memory(scope, [&] {
+        add(report, TilePlan(*this, scope, kTileQueries), n_same[h] * (batch / entries));
+      });
     }
   }
   if (report.pairs > 0) report.density = report.visible_pairs / report.pairs;
@@ -114,7 +116,8 @@ std::string MaskReport::to_string() const {
 
 std::vector<std::uint8_t> Mask::materialize(std::int64_t q_len, std::int64_t kv_len,
                                             std::int64_t batch, std::int64_t head) const {
-  const MaskPredicate sees(*this, bottom_right_scope(q_len, kv_len, batch, head));
+  const MaskScope scope = bottom_right_scope(q_len, kv_len, batch, head);
+  const MaskPredicate sees(*this, scope);
   constexpr std::int64_t kMost = std::int64_t{1} << 36;
   if (q_len > 0 && kv_len > kMost / q_len) {
     mask_detail::fail("mask", "materialize of " + std::to_string(q_len) + " x " +
@@ -122,7 +125,8 @@ std::vector<std::uint8_t> Mask::materialize(std::int64_t q_len, std::int64_t kv_
                                   " pairs was asked for. At most 2^36 are allowed.");
   }
   std::vector<std::uint8_t> seen;
-  seen.reserve(static_cast<std::size_t>(q_len * kv_len));
+  mask_detail::within_memory(scope,
+                             [&] { seen.reserve(static_cast<std::size_t>(q_len * kv_len)); });
   for (std::int64_t i = 0; i < q_len; ++i) {
     for (std::int64_t j = 0; j < kv_len; ++j) seen.push_back(sees(i, j) ? 1 : 0);
   }

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <functional>
 #include <numeric>
 
 #include "mask/random_mask.h"
@@ -69,6 +70,19 @@ TEST(MaskExplain, RefusesWhatDoesNotFit) {
   EXPECT_EQ(error_of([&] { mask.materialize(1, 2, 2); }),
             "[padding] there are lists for 2 batch entries, but entry 2 was asked for. Give one "
             "for each entry.");
+  constexpr std::int64_t kHuge = std::int64_t{1} << 48;
+  for (const auto& ask : {std::function<void()>([] { mask::causal().explain({kHuge, kHuge}); }),
+                          std::function<void()>([] { mask::causal().draw(kHuge, kHuge, 8, 8); })}) {
+    try {
+      ask();
+      ADD_FAILURE() << "2^48 queries were planned";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kOutOfMemory);
+      EXPECT_STREQ(error.what(),
+                   "[mask] q_len 281474976710656 and kv_len 281474976710656 need more memory than "
+                   "there is.");
+    }
+  }
   EXPECT_EQ(error_of([&] { mask.draw(1, 2, 0, 5); }),
             "[mask] a picture of 0 x 5 cells was asked for. Both must be 1 .. 16384.");
 }

@@ -66,6 +66,8 @@ void check_values(const char* rule, const char* name, const mask::PerBatch& list
 mask::PerBatch::PerBatch(std::vector<std::int64_t> shared) { rows_.push_back(std::move(shared)); }
 mask::PerBatch::PerBatch(std::initializer_list<std::int64_t> shared)
     : PerBatch(std::vector<std::int64_t>(shared)) {}
+mask::PerBatch::PerBatch(std::initializer_list<std::initializer_list<std::int64_t>> rows)
+    : PerBatch(std::vector<std::vector<std::int64_t>>(rows.begin(), rows.end())) {}
 mask::PerBatch::PerBatch(std::vector<std::vector<std::int64_t>> rows)
     : rows_(std::move(rows)), shared_(false) {
   if (rows_.empty()) {

@@ -38,7 +38,4 @@ std::string entry_text(const mask::PerBatch& lists, std::size_t entry);
 void check_values(const char* rule, const char* name, const mask::PerBatch& lists,
                   std::int64_t least, std::int64_t most);
 
-// Far above any memory, far below the overflow of sums of positions.
-constexpr std::int64_t kMaxPosition = std::int64_t{1} << 48;
-
 }  // namespace raptly::mask_detail

@@ -12,6 +12,11 @@
 
 namespace raptly::mask_detail {
 
+// Far above any memory, far below the overflow of sums of positions.
+constexpr std::int64_t kMaxPosition = std::int64_t{1} << 48;
+// Farther than any two positions are apart, and far enough from the ends of int64 to add up.
+constexpr std::int64_t kFar = std::int64_t{1} << 60;
+
 struct Range {
   std::int64_t least = 0;
   std::int64_t most = 0;
@@ -59,6 +64,8 @@ class Placement {
   // before it. 0: not worth asking (a list of positions).
   virtual std::int64_t query_line(std::int64_t /*first*/, std::int64_t /*n*/) const { return 0; }
   virtual std::int64_t key_line(std::int64_t /*first*/, std::int64_t /*n*/) const { return 0; }
+  // Whether all tokens are of one sequence.
+  virtual bool is_one_sequence() const { return true; }
   // Counted from the first query, or key, of the token's own sequence: the top left corner.
   virtual std::int64_t query_index(std::int64_t query) const { return query; }
   virtual std::int64_t key_index(std::int64_t key) const { return key; }

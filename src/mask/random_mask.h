@@ -121,10 +121,16 @@ inline Mask random_longformer(std::int64_t max_len) {
   return mask::longformer(window, random_lists(number(0, 3), 0, max_len));
 }
 
-// One rule that says nothing of where tokens stand. bigbird counts blocks of one sequence.
-inline Mask random_leaf(const MaskScope& scope, bool with_bigbird) {
+// What the rule that says where tokens stand leaves room for: bigbird counts blocks of one
+// sequence, the nodes of a tree are its last keys.
+struct Companions {
+  bool bigbird = true, tree = true;
+};
+
+// One rule that says nothing of where tokens stand.
+inline Mask random_leaf(const MaskScope& scope, Companions with) {
   const std::int64_t max_len = std::max(scope.q_len, scope.kv_len) + 1;
-  switch (number(0, with_bigbird ? 14 : 13)) {
+  switch (number(0, with.bigbird ? 14 : 13)) {
     case 0:
       return mask::causal(number(0, 1) == 0 ? mask::Corner::kTopLeft : mask::Corner::kBottomRight);
     case 1: {
@@ -150,7 +156,7 @@ inline Mask random_leaf(const MaskScope& scope, bool with_bigbird) {
     case 10:
       return random_blocks(scope);
     case 11:
-      return number(0, 1) == 0 ? random_tree(scope) : random_media(scope);
+      return with.tree && number(0, 1) == 0 ? random_tree(scope) : random_media(scope);
     case 12:
       return random_dense(scope);
     case 13:
@@ -160,12 +166,12 @@ inline Mask random_leaf(const MaskScope& scope, bool with_bigbird) {
   }
 }
 
-inline Mask random_tree_of_rules(const MaskScope& scope, std::int64_t depth, bool with_bigbird) {
+inline Mask random_tree_of_rules(const MaskScope& scope, std::int64_t depth, Companions with) {
   const std::int64_t kind = depth == 0 ? 0 : number(0, 4);
-  if (kind == 0) return random_leaf(scope, with_bigbird);
-  const Mask a = random_tree_of_rules(scope, depth - 1, with_bigbird);
+  if (kind == 0) return random_leaf(scope, with);
+  const Mask a = random_tree_of_rules(scope, depth - 1, with);
   if (kind == 1) return ~a;
-  const Mask b = random_tree_of_rules(scope, depth - 1, with_bigbird);
+  const Mask b = random_tree_of_rules(scope, depth - 1, with);
   return kind % 2 == 0 ? a & b : a | b;
 }
 
@@ -176,11 +182,12 @@ inline std::vector<std::int64_t> random_sums(std::int64_t n_sequences, std::int6
   return sums;
 }
 
-inline Mask random_lengths(const MaskScope& scope) {
+// at_last_keys: no more queries than keys, as a tree needs.
+inline Mask random_lengths(const MaskScope& scope, bool at_last_keys) {
   std::vector<std::int64_t> q_lens, kv_lens;
   for (std::int64_t b = 0; b < kBatch; ++b) {
-    q_lens.push_back(number(0, scope.q_len));
     kv_lens.push_back(number(0, scope.kv_len));
+    q_lens.push_back(number(0, at_last_keys ? std::min(scope.q_len, kv_lens.back()) : scope.q_len));
   }
   return mask::lengths(q_lens, kv_lens);
 }
@@ -201,10 +208,12 @@ inline Mask random_packed(const MaskScope& scope) {
 // tokens stand.
 inline Mask random_mask(const MaskScope& scope) {
   const std::int64_t mover = number(0, 5);
-  const Mask mask = random_tree_of_rules(scope, number(0, 3), mover > 1);
+  const bool at_last_keys = number(0, 1) == 0;
+  const Companions with{.bigbird = mover > 1, .tree = mover == 2 ? at_last_keys : mover > 0};
+  const Mask mask = random_tree_of_rules(scope, number(0, 3), with);
   if (mover == 0) return mask & random_packed(scope);
   if (mover == 1) return random_positions(scope) & mask;
-  return mover == 2 ? mask & random_lengths(scope) : mask;
+  return mover == 2 ? mask & random_lengths(scope, at_last_keys) : mask;
 }
 
 }  // namespace raptly::mask_testing

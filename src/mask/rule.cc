@@ -1,5 +1,6 @@
 #include "mask/rule.h"
 
+#include "mask/placement.h"
 #include "raptly/error.h"
 
 namespace raptly::mask_detail {
@@ -18,11 +19,8 @@ void Rule::bits(const MaskScope& scope, const MaskTile& tile,
 
 namespace {
 
-// Far above any memory, far below the overflow of sums of positions.
-constexpr std::int64_t kMaxLength = std::int64_t{1} << 48;
-
 void check_number(const char* name, std::int64_t value, std::int64_t least) {
-  if (value >= least && value <= kMaxLength) return;
+  if (value >= least && value <= kMaxPosition) return;
   fail("mask", std::string(name) + " is " + std::to_string(value) + ". It must be " +
                    std::to_string(least) + " .. 2^48.");
 }
@@ -32,13 +30,19 @@ void check_number(const char* name, std::int64_t value, std::int64_t least) {
 MaskScope place_mask(const Mask& mask, const MaskScope& scope) {
   check_number("q_len", scope.q_len, 0);
   check_number("kv_len", scope.kv_len, 0);
-  check_number("first_position", scope.first_position, -kMaxLength);
+  check_number("first_position", scope.first_position, -kMaxPosition);
   check_number("batch", scope.batch, 0);
   check_number("head", scope.head, 0);
   if (!mask.rule()) return scope;
   const MaskScope placed = mask.rule()->place(scope);
   mask.rule()->check(placed);
   return placed;
+}
+
+void fail_out_of_memory(const MaskScope& scope) {
+  throw Error(ErrorCode::kOutOfMemory, "[mask] q_len " + std::to_string(scope.q_len) +
+                                           " and kv_len " + std::to_string(scope.kv_len) +
+                                           " need more memory than there is.");
 }
 
 void fail(const char* where, const std::string& message) {

@@ -1,13 +1,16 @@
 // A rule: one leaf or inner node of a mask tree.
 //
-// A rule answers whole rectangles of (query, key) pairs as empty, full or partial in O(1) or O(log
-// n), so planning asks tiles, never pairs. To add a rule: one file in rules/ with a class of this
-// interface and a parse_NAME function, and one line in rule_table.h.
+// A rule answers whole rectangles of (query, key) pairs as empty, full or partial without asking
+// pairs: in O(1) or O(log n), for block lists and bigbird in O(log n) a query block, for dense in
+// the bits of the tile. So planning asks tiles. To add a rule: one file in rules/ with a class of
+// this interface and a parse_NAME function, and one line in rule_table.h.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <span>
+#include <stdexcept>
 #include <string>
 
 #include "mask/tile_plan.h"
@@ -57,7 +60,7 @@ class Rule {
   virtual void bits(const MaskScope& scope, const MaskTile& tile,
                     std::span<std::uint64_t> words) const;
 
-  // Parses back to an equal mask; equal masks print the same.
+  // Parses back to an equal mask (below 1 MiB of text); equal masks print the same.
   virtual std::string to_string() const = 0;
   virtual Binding binding() const { return Binding::kTight; }
 
@@ -81,6 +84,18 @@ class Rule {
 };
 
 using RulePtr = std::shared_ptr<const Rule>;
+
+[[noreturn]] void fail_out_of_memory(const MaskScope& scope);
+// f(), where memory may run out: lengths may be up to 2^48, memory is less.
+template <class F>
+auto within_memory(const MaskScope& scope, const F& f) {
+  try {
+    return f();
+  } catch (const std::bad_alloc&) {
+  } catch (const std::length_error&) {
+  }
+  fail_out_of_memory(scope);
+}
 
 // Limits of a mask tree, in text or built in code: enough for any real mask, and small enough that
 // recursion over a tree is safe.

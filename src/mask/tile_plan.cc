@@ -167,7 +167,9 @@ TilePlan::TilePlan(const Mask& mask, const MaskScope& scope, int tile_queries) :
     mask_detail::fail("mask", "tile_queries is " + std::to_string(tile_queries) +
                                   ". It must be 1 .. " + std::to_string(kMaxTileQueries) + ".");
   }
-  Builder(*this, mask.rule(), mask_detail::place_mask(mask, scope)).build(tile_queries);
+  const MaskScope placed = mask_detail::place_mask(mask, scope);
+  mask_detail::within_memory(scope,
+                             [&] { Builder(*this, mask.rule(), placed).build(tile_queries); });
 }
 
 std::size_t TilePlan::memory_bytes() const {

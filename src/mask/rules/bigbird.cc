@@ -210,6 +210,11 @@ Mask mask::bigbird(const BigBirdOptions& options) {
   check_number("num_random_blocks", options.num_random_blocks, 0, mask_detail::kMaxRandom);
   if (options.layout == BigBirdLayout::kEtc) {
     check_number("num_global_tokens", options.num_global_tokens, 0, std::int64_t{1} << 32);
+  } else if (options.num_global_tokens != 0) {
+    mask_detail::fail("bigbird", "num_global_tokens is " +
+                                     std::to_string(options.num_global_tokens) +
+                                     ", but the layout is itc, whose first and last block are "
+                                     "global. Only layout etc has tokens in front.");
   }
   return Mask(std::make_shared<mask_detail::BigBird>(options));
 }

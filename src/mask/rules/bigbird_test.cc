@@ -46,6 +46,13 @@ TEST(BigBirdRule, RefusesWhatItCannotCount) {
             "[bigbird] block_size is 0. It must be 1 .. 4294967296.");
   EXPECT_EQ(error_of([] { mask::bigbird(8, 65, 0); }),
             "[bigbird] num_random_blocks is 65. It must be 0 .. 64.");
+  EXPECT_EQ(error_of([] {
+              BigBirdOptions options;
+              options.num_global_tokens = 16;
+              mask::bigbird(options);
+            }),
+            "[bigbird] num_global_tokens is 16, but the layout is itc, whose first and last block "
+            "are global. Only layout etc has tokens in front.");
   EXPECT_EQ(error_of([] { picture(mask::bigbird(1, 0, 0) & mask::packed({0, 2}), 2, 2); }),
             "[bigbird] its blocks are counted from the start of one sequence. It does not go with "
             "packed or positions; use a batch with lengths.");

@@ -26,7 +26,11 @@ class Chunked final : public Rule {
   }
   void bits(const MaskScope& scope, const MaskTile& tile,
             std::span<std::uint64_t> words) const override {
-    if (scope.placement) return Rule::bits(scope, tile, words);
+    if (scope.placement) {
+      return bits_by_position(scope, tile, words, [this](std::int64_t query, std::int64_t key) {
+        return chunk(query) == chunk(key);
+      });
+    }
     const std::int64_t first = scope.first_position + tile.first_query;
     for (std::int64_t k = 0; k < tile.n_keys; ++k) {
       const std::int64_t begin = chunk(tile.first_key + k) * size_ - first;
@@ -52,8 +56,7 @@ Mask parse_chunked(RuleArguments& args) { return mask::chunked(args.integer(0, "
 }  // namespace mask_detail
 
 Mask mask::chunked(std::int64_t size) {
-  constexpr std::int64_t kMost = std::int64_t{1} << 48;
-  if (size < 1 || size > kMost) {
+  if (size < 1 || size > mask_detail::kMaxPosition) {
     mask_detail::fail("chunked", "size is " + std::to_string(size) + ". It must be 1 .. 2^48.");
   }
   return Mask(std::make_shared<mask_detail::Chunked>(size));

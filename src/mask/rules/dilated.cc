@@ -13,8 +13,6 @@ namespace raptly {
 namespace mask_detail {
 namespace {
 
-constexpr std::int64_t kFar = std::int64_t{1} << 60;
-
 class Dilated final : public Rule {
  public:
   Dilated(std::int64_t window, std::vector<std::int64_t> steps)

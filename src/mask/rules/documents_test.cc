@@ -12,7 +12,7 @@ TEST(DocumentsRule, EqualIdsSeeEachOther) {
 }
 
 TEST(DocumentsRule, BatchEntriesHaveIdsOfTheirOwn) {
-  const Mask mask = mask::documents(std::vector<std::vector<std::int64_t>>{{1, 1}, {1, 2}});
+  const Mask mask = mask::documents({{1, 1}, {1, 2}});
   EXPECT_EQ(picture(mask, 2, 2, 0), "11 11");
   EXPECT_EQ(picture(mask, 2, 2, 1), "1. .1");
   EXPECT_EQ(error_of([&] { picture(mask, 2, 2, 2); }),

@@ -12,6 +12,13 @@ TEST(GlobalTokensRule, SeesAllAndIsSeenByAll) {
   EXPECT_EQ(picture(mask::global_tokens({9}), 2, 2), ".. ..");              // beyond the sequence
 }
 
+TEST(GlobalTokensRule, BatchEntriesHaveTokensOfTheirOwn) {
+  const Mask mask = mask::global_tokens({{0, 1}, {2, 2}});
+  EXPECT_EQ(mask.rule()->batch(), 2);
+  EXPECT_EQ(picture(mask, 1, 4, 0), "11..");
+  EXPECT_EQ(picture(mask, 1, 4, 1), "..1.");
+}
+
 TEST(GlobalTokensRule, CountsPositionsNotRows) {
   EXPECT_EQ(picture(mask::global_tokens({2}), 2, 4), "1111 ..1.");
 }

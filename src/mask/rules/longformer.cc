@@ -12,7 +12,7 @@ namespace mask_detail {
 Mask parse_longformer(RuleArguments& args) {
   const std::int64_t window = args.integer(0, "attention_window");
   const mask::PerBatch globals =
-      args.has(1, "global_tokens") ? args.per_batch(1, "global_tokens") : mask::PerBatch({});
+      args.has(1, "global_tokens") ? args.per_batch(1, "global_tokens") : mask::PerBatch();
   if (!args.has(2, "dilation")) return mask::longformer(window, globals);
   return mask::longformer(window, globals, args.integer_or_integers(2, "dilation"));
 }

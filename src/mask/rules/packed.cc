@@ -98,6 +98,7 @@ class Packing final : public Placement {
   Range key_positions(std::int64_t first, std::int64_t n) const override {
     return kv_.positions(first, n);
   }
+  bool is_one_sequence() const override { return false; }
   std::int64_t query_index(std::int64_t query) const override { return q_.index(query); }
   std::int64_t key_index(std::int64_t key) const override { return kv_.index(key); }
   Range query_indices(std::int64_t first, std::int64_t n) const override {

@@ -61,21 +61,26 @@ class TreeRule final : public Rule {
   }
 
   bool sees(const MaskScope& scope, std::int64_t query, std::int64_t key) const override {
-    const std::int64_t context = scope.kv_len - scope.q_len;
-    return key < context || tree(scope).reaches(key - context, query);
+    const std::int64_t node = key - context(scope);
+    return node < 0 || (node < n_nodes(scope) && tree(scope).reaches(node, query));
   }
   TileAnswer answer(const MaskScope& scope, const MaskTile& tile) const override {
-    const bool context = tile.last_key() < scope.kv_len - scope.q_len;
-    return context ? TileAnswer::kFull : TileAnswer::kPartial;
+    return tile.last_key() < context(scope) ? TileAnswer::kFull : TileAnswer::kPartial;
   }
   std::string to_string() const override { return "tree(" + list_text(parents_) + ")"; }
   void check(const MaskScope& scope) const override {
     check_entry("tree", batch(), scope);
-    const auto n = static_cast<std::int64_t>(tree(scope).enter.size());
-    check_size("tree", "parents", n, "q_len", scope.q_len);
-    if (scope.kv_len < n) {
-      fail("tree", "kv_len is " + std::to_string(scope.kv_len) + ", parents has " +
-                       std::to_string(n) + " entries. The last keys are the nodes of the tree.");
+    check_size("tree", "parents", n_nodes(scope), "q_len", scope.q_len);
+    if (scope.placement && !scope.placement->is_one_sequence()) {
+      fail("tree",
+           "its nodes are the last keys of one sequence. It does not go with packed; use a "
+           "batch with lengths.");
+    }
+    if (context(scope) < 0) {
+      const std::int64_t keys = scope.sequence_kv_len.value_or(scope.kv_len);
+      fail("tree", "kv_len is " + std::to_string(keys) + ", parents has " +
+                       std::to_string(keys - context(scope)) +
+                       " entries. The last keys are the nodes of the tree.");
     }
   }
   std::int64_t batch() const override {
@@ -83,6 +88,13 @@ class TreeRule final : public Rule {
   }
 
  private:
+  // Keys before the nodes: lengths put the last key where the sequence ends.
+  static std::int64_t context(const MaskScope& scope) {
+    return scope.sequence_kv_len ? scope.first_position : scope.kv_len - scope.q_len;
+  }
+  std::int64_t n_nodes(const MaskScope& scope) const {
+    return static_cast<std::int64_t>(tree(scope).enter.size());
+  }
   const Tree& tree(const MaskScope& scope) const {
     return trees_[parents_.is_shared() ? 0 : static_cast<std::size_t>(scope.batch)];
   }

@@ -12,9 +12,6 @@ namespace {
 
 using Bound = std::optional<std::int64_t>;
 
-// Farther than any two positions are apart, and far enough from the ends of int64 to add up.
-constexpr std::int64_t kFar = std::int64_t{1} << 60;
-
 class Window final : public Rule {
  public:
   Window(Bound left, Bound right)
