@@ -9,7 +9,7 @@ namespace raptly {
 
 // Levels of the machine. scalar, neon, avx2 and avx512 share their result bits. avx512_bf16 rounds
 // attention over bf16 q, k and v differently; it is chosen where its dot products are fast, or when
-// it is named. amx is avx512 today. RAPTLY_MAX_ISA=scalar|avx2|avx512|avx512_bf16|amx
+// it is named. amx is avx512 today. RAPTLY_MAX_ISA=scalar|neon|avx2|avx512|avx512_bf16|amx
 // pins the level of the whole process.
 enum class Isa { kScalar, kNeon, kAvx2, kAvx512, kAvx512Bf16, kAmx };
 

@@ -33,8 +33,6 @@ void add_forward(std::vector<BenchCase>& cases) {
     cases.push_back({std::string(name) + "-16k-d64", 1, 16384, 16384, 2, 2, 64, DType::kF32, mask});
   }
   cases.push_back({"cross-512x8k-d64", 1, 512, 8192, 8, 8, 64});
-  cases.push_back(
-      {"window-16k-512-d64", 1, 16384, 16384, 4, 4, 64, DType::kF32, "causal & window(511, 0)"});
   for (const std::int64_t n : {2, 4, 8, 15}) {
     cases.push_back(
         {"draft-" + std::to_string(n) + "x4k-d128", 1, n, 4096, 8, 8, 128, DType::kF32, "causal"});
