@@ -1,14 +1,12 @@
 #include "attention/validate.h"
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <utility>
-#include <vector>
 
+#include "attention/tensor_checks.h"
 #include "mask/rule.h"
 #include "raptly/error.h"
 
@@ -21,7 +19,6 @@ constexpr std::int64_t kMaxHeadDim = 1024;
   throw Error(code, "[attention] " + message);
 }
 std::string text(std::int64_t n) { return std::to_string(n); }
-std::string text(int n) { return std::to_string(n); }
 std::string text(float x) {
   char buffer[32];
   std::snprintf(buffer, sizeof(buffer), "%g", static_cast<double>(x));
@@ -39,85 +36,6 @@ void check_heads(std::int64_t n_heads, std::int64_t n_kv_heads) {
       (n_kv_heads > 0 && n_heads % n_kv_heads != 0)) {
     fail("q has " + text(n_heads) + " heads, k has " + text(n_kv_heads) +
          ". The heads of q must be a multiple of those of k.");
-  }
-}
-
-void check_rank(const char* name, const TensorView& t, const char* shape, int rank) {
-  if (t.rank() != rank) {
-    fail(std::string(name) + " has shape " + t.shape().to_string() + ". It must have rank " +
-         text(rank) + ": " + shape + ".");
-  }
-}
-
-void check_equal(const char* a, std::int64_t a_size, const char* b, std::int64_t b_size) {
-  if (a_size != b_size) {
-    fail(std::string(a) + " is " + text(a_size) + ", " + b + " is " + text(b_size) +
-         ". They must be equal.");
-  }
-}
-
-// First and last byte of a view; {0, 0} when it has no elements.
-std::pair<std::uintptr_t, std::uintptr_t> extent(const TensorView& t) {
-  if (!t.given() || t.shape().numel() == 0) return {0, 0};
-  std::int64_t low = 0, high = 0;
-  for (int d = 0; d < t.rank(); ++d) {
-    const std::int64_t reach = (t.size(d) - 1) * t.stride(d);
-    (reach < 0 ? low : high) += reach;
-  }
-  const auto base = reinterpret_cast<std::uintptr_t>(t.data());
-  const auto size = static_cast<std::int64_t>(dtype_size(t.dtype()));
-  return {base + static_cast<std::uintptr_t>(low * size),
-          base + static_cast<std::uintptr_t>((high + 1) * size)};
-}
-
-void check_apart(const char* name, const TensorView& output, const char* other,
-                 const TensorView& input) {
-  const auto [a_begin, a_end] = extent(output);
-  const auto [b_begin, b_end] = extent(input);
-  if (a_begin < b_end && b_begin < a_end) {
-    fail(std::string(name) + " and " + other + " overlap in memory. They must not.");
-  }
-}
-
-void check_own_places(const char* name, const TensorView& t) {
-  if (t.shape().numel() == 0) return;
-  for (int d = 0; d < t.rank(); ++d) {
-    if (t.stride(d) == 0 && t.size(d) > 1) {
-      fail(std::string(name) + " has stride 0 in dimension " + text(d) + " of size " +
-           text(t.size(d)) + ". Every element needs a place of its own.");
-    }
-  }
-  // From the innermost dimension out, a step must pass all that lies inside it.
-  std::vector<std::pair<std::int64_t, std::int64_t>> steps;  // stride, size
-  for (int d = 0; d < t.rank(); ++d) {
-    if (t.size(d) > 1) steps.emplace_back(std::abs(t.stride(d)), t.size(d));
-  }
-  std::sort(steps.begin(), steps.end());
-  std::int64_t inside = 1;
-  for (const auto& [stride, size] : steps) {
-    if (stride < inside) {
-      fail(std::string(name) + " has a stride of " + text(stride) + ", but " + text(inside) +
-           " places lie inside that step. Rows of an output may not overlap.");
-    }
-    inside += (size - 1) * stride;
-  }
-}
-
-// Strides that reach beyond any memory would overflow the arithmetic of addresses.
-void check_reach(const char* name, const TensorView& t) {
-  if (t.shape().numel() == 0) return;
-  constexpr std::int64_t kMost = std::int64_t{1} << 56;
-  for (int d = 0; d < t.rank(); ++d) {
-    if (t.size(d) > 1 && std::abs(t.stride(d)) > kMost / t.size(d)) {
-      fail(std::string(name) + " has stride " + text(t.stride(d)) + " in dimension " + text(d) +
-           " of size " + text(t.size(d)) + ". That reaches beyond 2^56 elements.");
-    }
-  }
-}
-
-void check_data(const char* name, const TensorView& t) {
-  if (t.given() && t.data() == nullptr && t.shape().numel() > 0) {
-    fail(std::string(name) + " has shape " + t.shape().to_string() + " and no data.");
   }
 }
 
@@ -176,42 +94,41 @@ void check_plan(const AttentionShape& shape, std::span<const SequenceGeometry> s
 
 AttentionShape check_tensors(const TensorView& q, const TensorView& k, const TensorView& v,
                              const TensorView& out, const TensorView& lse) {
-  check_rank("q", q, "[batch, q_len, n_heads, head_dim]", 4);
-  check_rank("k", k, "[batch, kv_len, n_kv_heads, head_dim]", 4);
-  check_rank("v", v, "[batch, kv_len, n_kv_heads, v_dim]", 4);
-  check_rank("out", out, "[batch, q_len, n_heads, v_dim]", 4);
-  check_equal("batch of k", k.size(0), "batch of q", q.size(0));
-  check_equal("batch of v", v.size(0), "batch of q", q.size(0));
-  check_equal("kv_len of v", v.size(1), "kv_len of k", k.size(1));
-  check_equal("n_kv_heads of v", v.size(2), "n_kv_heads of k", k.size(2));
+  const TensorChecks checks("attention");
+  checks.rank("q", q, "[batch, q_len, n_heads, head_dim]", 4);
+  checks.rank("k", k, "[batch, kv_len, n_kv_heads, head_dim]", 4);
+  checks.rank("v", v, "[batch, kv_len, n_kv_heads, v_dim]", 4);
+  checks.rank("out", out, "[batch, q_len, n_heads, v_dim]", 4);
+  checks.equal("batch of k", k.size(0), "batch of q", q.size(0));
+  checks.equal("batch of v", v.size(0), "batch of q", q.size(0));
+  checks.equal("kv_len of v", v.size(1), "kv_len of k", k.size(1));
+  checks.equal("n_kv_heads of v", v.size(2), "n_kv_heads of k", k.size(2));
   check_heads(q.size(2), k.size(2));
   check_dim("head_dim", q.size(3));
   check_dim("v_dim", v.size(3));
-  check_equal("head_dim of k", k.size(3), "head_dim of q", q.size(3));
-  check_equal("batch of out", out.size(0), "batch of q", q.size(0));
-  check_equal("q_len of out", out.size(1), "q_len of q", q.size(1));
-  check_equal("n_heads of out", out.size(2), "n_heads of q", q.size(2));
-  check_equal("v_dim of out", out.size(3), "v_dim of v", v.size(3));
+  checks.equal("head_dim of k", k.size(3), "head_dim of q", q.size(3));
+  checks.equal("batch of out", out.size(0), "batch of q", q.size(0));
+  checks.equal("q_len of out", out.size(1), "q_len of q", q.size(1));
+  checks.equal("n_heads of out", out.size(2), "n_heads of q", q.size(2));
+  checks.equal("v_dim of out", out.size(3), "v_dim of v", v.size(3));
   if (lse.given()) {
-    check_rank("lse", lse, "[batch, n_heads, q_len]", 3);
-    check_equal("batch of lse", lse.size(0), "batch of q", q.size(0));
-    check_equal("n_heads of lse", lse.size(1), "n_heads of q", q.size(2));
-    check_equal("q_len of lse", lse.size(2), "q_len of q", q.size(1));
+    checks.rank("lse", lse, "[batch, n_heads, q_len]", 3);
+    checks.equal("batch of lse", lse.size(0), "batch of q", q.size(0));
+    checks.equal("n_heads of lse", lse.size(1), "n_heads of q", q.size(2));
+    checks.equal("q_len of lse", lse.size(2), "q_len of q", q.size(1));
   }
   check_dtypes(q, k, v, out, lse);
   const std::pair<const char*, const TensorView*> inputs[] = {{"q", &q}, {"k", &k}, {"v", &v}};
   const std::pair<const char*, const TensorView*> outputs[] = {{"out", &out}, {"lse", &lse}};
   for (const auto& [name, tensor] : inputs) {
-    check_data(name, *tensor);
-    check_reach(name, *tensor);
+    checks.memory(name, *tensor);
   }
   for (const auto& [name, tensor] : outputs) {
-    check_data(name, *tensor);
-    check_reach(name, *tensor);
-    check_own_places(name, *tensor);
-    for (const auto& [input_name, input] : inputs) check_apart(name, *tensor, input_name, *input);
+    checks.memory(name, *tensor);
+    checks.own_places(name, *tensor);
+    for (const auto& [input_name, input] : inputs) checks.apart(name, *tensor, input_name, *input);
   }
-  check_apart("out", out, "lse", lse);
+  checks.apart("out", out, "lse", lse);
   return {q.size(2), k.size(2), q.size(3), v.size(3), q.dtype(), k.dtype(), out.dtype()};
 }
 

@@ -1,0 +1,101 @@
+#include "attention/tensor_checks.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+#include <vector>
+
+namespace raptly {
+namespace {
+
+std::string text(std::int64_t n) { return std::to_string(n); }
+
+// First and last byte of a view; {0, 0} when it has no elements.
+std::pair<std::uintptr_t, std::uintptr_t> extent(const TensorView& t) {
+  if (!t.given() || t.shape().numel() == 0) return {0, 0};
+  std::int64_t low = 0, high = 0;
+  for (int d = 0; d < t.rank(); ++d) {
+    const std::int64_t reach = (t.size(d) - 1) * t.stride(d);
+    (reach < 0 ? low : high) += reach;
+  }
+  const auto base = reinterpret_cast<std::uintptr_t>(t.data());
+  const auto size = static_cast<std::int64_t>(dtype_size(t.dtype()));
+  return {base + static_cast<std::uintptr_t>(low * size),
+          base + static_cast<std::uintptr_t>((high + 1) * size)};
+}
+
+}  // namespace
+
+void TensorChecks::rank(const char* name, const TensorView& t, const char* names, int rank) const {
+  if (t.rank() == rank) return;
+  fail(std::string(name) + " has shape " + t.shape().to_string() + ". It must have rank " +
+       text(rank) + ": " + names + ".");
+}
+
+void TensorChecks::equal(const std::string& a, std::int64_t a_size, const std::string& b,
+                         std::int64_t b_size) const {
+  if (a_size == b_size) return;
+  fail(a + " is " + text(a_size) + ", " + b + " is " + text(b_size) + ". They must be equal.");
+}
+
+// Strides that reach beyond any memory would overflow the arithmetic of addresses.
+void TensorChecks::reach(const char* name, const TensorView& t) const {
+  if (t.shape().numel() == 0) return;
+  constexpr std::int64_t kMost = std::int64_t{1} << 56;
+  for (int d = 0; d < t.rank(); ++d) {
+    if (t.size(d) > 1 && std::abs(t.stride(d)) > kMost / t.size(d)) {
+      fail(std::string(name) + " has stride " + text(t.stride(d)) + " in dimension " + text(d) +
+           " of size " + text(t.size(d)) + ". That reaches beyond 2^56 elements.");
+    }
+  }
+}
+
+void TensorChecks::memory(const char* name, const TensorView& t) const {
+  if (t.given() && t.data() == nullptr && t.shape().numel() > 0) {
+    fail(std::string(name) + " has shape " + t.shape().to_string() + " and no data.");
+  }
+  reach(name, t);
+}
+
+void TensorChecks::own_places(const char* name, const TensorView& t) const {
+  if (t.shape().numel() == 0) return;
+  for (int d = 0; d < t.rank(); ++d) {
+    if (t.stride(d) == 0 && t.size(d) > 1) {
+      fail(std::string(name) + " has stride 0 in dimension " + text(d) + " of size " +
+           text(t.size(d)) + ". Every element needs a place of its own.");
+    }
+  }
+  // From the innermost dimension out, a step must pass all that lies inside it.
+  std::vector<std::pair<std::int64_t, std::int64_t>> steps;  // stride, size
+  for (int d = 0; d < t.rank(); ++d) {
+    if (t.size(d) > 1) steps.emplace_back(std::abs(t.stride(d)), t.size(d));
+  }
+  std::sort(steps.begin(), steps.end());
+  std::int64_t inside = 1;
+  for (const auto& [stride, size] : steps) {
+    if (stride < inside) {
+      fail(std::string(name) + " has a stride of " + text(stride) + ", but " + text(inside) +
+           " places lie inside that step. Rows of an output may not overlap.");
+    }
+    inside += (size - 1) * stride;
+  }
+}
+
+void TensorChecks::apart(const std::string& name, const TensorView& output,
+                         const std::string& other, const TensorView& input) const {
+  const auto [a_begin, a_end] = extent(output);
+  const auto [b_begin, b_end] = extent(input);
+  if (a_begin < b_end && b_begin < a_end) {
+    fail(name + " and " + other + " overlap in memory. They must not.");
+  }
+}
+
+bool same_view(const TensorView& a, const TensorView& b) {
+  if (a.data() != b.data() || a.dtype() != b.dtype() || a.rank() != b.rank()) return false;
+  for (int d = 0; d < a.rank(); ++d) {
+    if (a.size(d) != b.size(d) || (a.size(d) > 1 && a.stride(d) != b.stride(d))) return false;
+  }
+  return true;
+}
+
+}  // namespace raptly

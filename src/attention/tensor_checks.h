@@ -1,0 +1,41 @@
+// Checks of tensors that every entry point of this room makes before any work. Each throws Error
+// (kInvalidArgument) "[where] what was given. What is allowed."
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "raptly/error.h"
+#include "raptly/tensor.h"
+
+namespace raptly {
+
+class TensorChecks {
+ public:
+  explicit TensorChecks(const char* where) : where_(where) {}
+
+  [[noreturn]] void fail(const std::string& message,
+                         ErrorCode code = ErrorCode::kInvalidArgument) const {
+    throw Error(code, "[" + std::string(where_) + "] " + message);
+  }
+  // names: what the dimensions mean, "[batch, q_len, n_heads, head_dim]".
+  void rank(const char* name, const TensorView& t, const char* names, int rank) const;
+  void equal(const std::string& a, std::int64_t a_size, const std::string& b,
+             std::int64_t b_size) const;
+  // A view with elements has memory, and its strides reach no farther than 2^56 elements.
+  void memory(const char* name, const TensorView& t) const;
+  // Every element of an output has a place of its own.
+  void own_places(const char* name, const TensorView& t) const;
+  void apart(const std::string& name, const TensorView& output, const std::string& other,
+             const TensorView& input) const;
+
+ private:
+  void reach(const char* name, const TensorView& t) const;
+
+  const char* where_;
+};
+
+// Whether two views are the same elements in the same places.
+bool same_view(const TensorView& a, const TensorView& b);
+
+}  // namespace raptly
