@@ -76,14 +76,13 @@ void StandardAttention::run_head(const float* q, std::int64_t q_stride, float* o
       }
     }
     float* scores = scores_.data() + first * score_stride_;
-    gemm({scaled, n, head_dim_, head_dim_}, keys_.data(), {scores, score_stride_, score_stride_},
-         isa);
+    gemm({scaled, n, head_dim_, head_dim_}, keys_.data(), {scores, kv_len_, score_stride_}, isa);
     for (std::int64_t i = 0; i < n; ++i) {
       const std::int64_t visible =
           causal ? std::clamp<std::int64_t>(first + i + 1 + kv_len_ - q_len_, 0, kv_len_) : kv_len_;
       softmax_row(scores + i * score_stride_, visible, score_stride_, isa);
     }
-    gemm({scores, n, kv_len_, score_stride_}, values_.data(), {product, out_width_, out_width_},
+    gemm({scores, n, kv_len_, score_stride_}, values_.data(), {product, head_dim_, out_width_},
          isa);
     for (std::int64_t i = 0; i < n; ++i) {
       std::copy_n(product + i * out_width_, head_dim_, out + (first + i) * out_stride);

@@ -21,38 +21,55 @@ constexpr std::int64_t kInner = 256;  // of k at a time: a slice of a panel (48 
 
 std::int64_t panel_columns() { return kGemmPanel; }
 
+// Columns of a panel of n that gemm reads: whole vectors.
+inline std::int64_t columns_used(std::int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
+
 void pack_panel_of(const MatrixView& b, std::int64_t p, float* packed) {
   const std::int64_t first = p * kGemmPanel, n = std::min(kGemmPanel, b.columns - first);
   float* out = packed + p * kGemmPanel * b.rows;
   for (std::int64_t t = 0; t < b.rows; ++t, out += kGemmPanel) {
     const float* row = b.at + t * b.stride + first;
     std::copy_n(row, n, out);
-    std::fill(out + n, out + kGemmPanel, 0.0f);
+    std::fill(out + n, out + columns_used(n), 0.0f);
   }
 }
 
 void pack_panel_transposed(const MatrixView& b, std::int64_t p, float* packed) {
   const std::int64_t first = p * kGemmPanel, n = std::min(kGemmPanel, b.rows - first);
   float* out = packed + p * kGemmPanel * b.columns;
-  for (std::int64_t j = 0; j < kGemmPanel; ++j) {
+  for (std::int64_t j = 0; j < columns_used(n); ++j) {
     const float* row = b.at + (first + j) * b.stride;
     for (std::int64_t t = 0; t < b.columns; ++t) out[t * kGemmPanel + j] = j < n ? row[t] : 0.0f;
   }
 }
 
+template <int kVecs>
+void gemm_panel_of(const MatrixView& a, const float* panel, const GemmOutput& c) {
+  const Sums sums{c.at, c.stride};
+  for (std::int64_t t = 0; t < a.columns || t == 0; t += kInner) {
+    const std::int64_t some = std::min(kInner, a.columns - t);
+    const LaneRows<float> lanes{panel + t * kGemmPanel, kGemmPanel};
+    const Broadcasts rows{a.at + t, a.stride, 1};
+    if (t == 0) {
+      mm_rows<kVecs, false>(a.rows, rows, lanes, sums, some);
+    } else {
+      mm_rows<kVecs, true>(a.rows, rows, lanes, sums, some);
+    }
+  }
+}
+
+// The last panel computes only the vectors that have columns: a head_dim of 64 is a panel of three
+// and one of one, where two of three were 26 % slower.
 void gemm_all(const MatrixView& a, const float* packed, const GemmOutput& c) {
-  const std::int64_t k = a.columns;
-  for (std::int64_t t = 0; t < k || t == 0; t += kInner) {
-    const std::int64_t some = std::min(kInner, k - t);
-    for (std::int64_t j = 0; j < c.n; j += kGemmPanel) {
-      const LaneRows<float> panel{packed + j * k + t * kGemmPanel, kGemmPanel};
-      const Broadcasts rows{a.at + t, a.stride, 1};
-      const Sums sums{c.at + j, c.stride};
-      if (t == 0) {
-        mm_rows<kGemmVecs, false>(a.rows, rows, panel, sums, some);
-      } else {
-        mm_rows<kGemmVecs, true>(a.rows, rows, panel, sums, some);
-      }
+  for (std::int64_t j = 0; j < c.n; j += kGemmPanel) {
+    const GemmOutput part{c.at + j, c.n - j, c.stride};
+    const float* panel = packed + j * a.columns;
+    if (part.n > 2 * kLanes) {
+      gemm_panel_of<3>(a, panel, part);
+    } else if (part.n > kLanes) {
+      gemm_panel_of<2>(a, panel, part);
+    } else {
+      gemm_panel_of<1>(a, panel, part);
     }
   }
 }

@@ -2,7 +2,7 @@
 // a value, t ascending. For standard attention, the baseline that benchmarks compare with.
 //
 // B is packed once into panels of gemm_panel(isa) columns, [n_panels][k][panel], the last one
-// padded with zero columns; A is read as it lies.
+// padded with zero columns to whole vectors; A is read as it lies.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,8 @@ inline std::int64_t gemm_packed_floats(std::int64_t k, std::int64_t n, Isa isa) 
 void gemm_pack(const MatrixView& b, std::int64_t p, float* packed, Isa isa) noexcept;
 void gemm_pack_transposed(const MatrixView& b, std::int64_t p, float* packed, Isa isa) noexcept;
 
-// All of C [a.rows, n] from packed B; k = a.columns. C has whole panels of columns to write to.
+// All of C [a.rows, n] from packed B; k = a.columns. Whole vectors are written: C has columns up to
+// a multiple of gemm_panel(isa).
 struct GemmOutput {
   float* at = nullptr;
   std::int64_t n = 0, stride = 0;

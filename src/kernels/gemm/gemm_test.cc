@@ -32,11 +32,11 @@ void check_product(std::int64_t m, std::int64_t k, std::int64_t n, bool transpos
   }
   const std::int64_t width = (n + gemm_panel(isa) - 1) / gemm_panel(isa) * gemm_panel(isa);
   std::vector<float> c(at(m * width), 7.0f);
-  gemm(rows, packed.data(), {c.data(), width, width}, isa);
+  gemm(rows, packed.data(), {c.data(), n, width}, isa);
   for (std::int64_t i = 0; i < m; ++i) {
-    for (std::int64_t j = 0; j < width; ++j) {
+    for (std::int64_t j = 0; j < n; ++j) {
       double sum = 0, magnitude = 0;
-      for (std::int64_t t = 0; j < n && t < k; ++t) {
+      for (std::int64_t t = 0; t < k; ++t) {
         const double x = static_cast<double>(a[at(i * k + t)]) *
                          static_cast<double>(b[at(transposed ? j * k + t : t * n + j)]);
         sum += x;
@@ -56,6 +56,8 @@ TEST(Gemm, AgreesWithDoubleLoops) {
       check_product(7, 33, 50, transposed, isa);
       check_product(17, 300, 49, transposed, isa);  // more than one slice of k
       check_product(9, 256, 96, transposed, isa);
+      check_product(20, 70, 64, transposed, isa);  // a last panel of one vector, or two
+      check_product(20, 70, 128, transposed, isa);
     }
   }
 }
