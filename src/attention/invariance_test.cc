@@ -199,7 +199,7 @@ TEST(Invariance, ScoresAtTheLimitDoNotAskTheNeighbours) {
   EXPECT_EQ(run(40, 1, (first_row + "], [0, 1]) & window(1, 1)").c_str()), alone);
 }
 
-TEST(Plan, RunAllocatesNothing) {
+TEST(AttentionPlan, RunAllocatesNothing) {
   for (const std::int64_t n : {std::int64_t{1}, kSizes.q_len}) {
     TestProblem p = make_problem(DType::kBf16);
     const SequenceGeometry geometry{n, kSizes.kv_len, kSizes.kv_len - n};
@@ -216,16 +216,6 @@ TEST(Plan, RunAllocatesNothing) {
     plan.run({&tensors, 1}, strides);
     EXPECT_EQ(testing_allocations(), before) << n;
   }
-}
-
-TEST(Plan, SharesAWorkspaceThatOnlyGrows) {
-  AttentionWorkspace workspace;
-  const AttentionShape shape{6, 2, 64, 64, DType::kF32, DType::kF32, DType::kF32};
-  const SequenceGeometry large{150, 2300, 2150}, small{1, 2300, 2299};
-  const AttentionPlan a(shape, {&large, 1}, {}, default_context(), &workspace);
-  std::byte* const memory = workspace.at_least(1);
-  const AttentionPlan b(shape, {&small, 1}, {}, default_context(), &workspace);
-  EXPECT_EQ(workspace.at_least(a.report().workspace_bytes), memory);
 }
 
 TEST(Invariance, PlansReallyDiffer) {

@@ -50,14 +50,6 @@ std::vector<std::int64_t> heads_to_plan(const Mask& mask, const HeadSets& heads)
 
 }  // namespace
 
-std::byte* AttentionWorkspace::at_least(std::size_t n_bytes) {
-  if (bytes_.size() < n_bytes) {
-    bytes_ = AlignedBytes();  // the old block first: two need not fit
-    bytes_ = AlignedBytes(n_bytes);
-  }
-  return bytes_.data();
-}
-
 struct AttentionPlan::Impl {
   AttentionShape shape;
   HeadSets heads;
@@ -72,7 +64,7 @@ struct AttentionPlan::Impl {
   WorkList work;
   std::vector<std::atomic<std::int64_t>> open_splits;  // of each merge, while a run is on
 
-  AttentionWorkspace own_workspace;
+  Workspace own_workspace;
   std::byte* workspace = nullptr;
   std::size_t thread_bytes = 0;  // of the workspace, for each thread
   std::size_t state_floats = 0;  // of one decode state
@@ -82,7 +74,7 @@ struct AttentionPlan::Impl {
 
   bool is_reference() const { return shape.q_dtype == DType::kF64; }
   void plan_tiles(std::span<const SequenceGeometry> geometry, const Mask& mask);
-  void size_workspace(AttentionWorkspace* shared);
+  void size_workspace(Workspace* shared);
   void fill_report(std::span<const SequenceGeometry> geometry);
   FlashForwardItem item(const SequenceTensors& tensors, const RowStrides& strides,
                         std::int64_t first_head) const;
@@ -124,7 +116,7 @@ void AttentionPlan::Impl::plan_tiles(std::span<const SequenceGeometry> geometry,
   }
 }
 
-void AttentionPlan::Impl::size_workspace(AttentionWorkspace* shared) {
+void AttentionPlan::Impl::size_workspace(Workspace* shared) {
   FlashForwardSize size;
   size.max_tiles = std::max<std::int64_t>(1, work.max_tiles);
   size.tile_queries = flash_forward_tile_queries(lanes, level);
@@ -256,7 +248,7 @@ void AttentionPlan::Impl::run_prefill(const PrefillWork& part,
 AttentionPlan::AttentionPlan(const AttentionShape& shape,
                              std::span<const SequenceGeometry> sequences,
                              const AttentionOptions& options, ExecutionContext& context,
-                             AttentionWorkspace* workspace) {
+                             Workspace* workspace) {
   check_plan(shape, sequences, options);
   impl_ = std::make_unique<Impl>();
   Impl& p = *impl_;

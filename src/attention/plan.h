@@ -1,5 +1,6 @@
-// plan / run: plan() validates, chooses the kernel, sizes the workspace and balances the work once;
-// run() allocates nothing, throws nothing and may be called for each layer of a model.
+// The plan of a ragged batch over key runs, as models and caches need it; raptly/plan.h has the one
+// for tensors. Planning validates, chooses the kernel, sizes the workspace and balances the work
+// once; run() allocates nothing, throws nothing and may be called for each layer of a model.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +8,8 @@
 #include <span>
 #include <string>
 
-#include "base/aligned.h"
 #include "raptly/attention.h"
+#include "raptly/plan.h"
 #include "tensor/kv_view.h"
 
 namespace raptly {
@@ -45,38 +46,13 @@ struct RowStrides {
   std::int64_t lse_head = 0, lse_token = 1;
 };
 
-// What was planned; explain() prints it. The invariance tests assert through it that different
-// kernels, splits and thread counts really ran.
-struct PlanReport {
-  std::string kernel;         // "prefill f32 avx512", "decode bf16 avx512_bf16"
-  std::string reason;         // why this one and not the other
-  std::int64_t n_items = 0;   // units of work given to the threads
-  std::int64_t n_splits = 0;  // 1024-key splits per item, at most
-  int threads = 0;
-  std::int64_t tiles_full = 0, tiles_partial = 0, tiles_empty = 0;
-  double visible_pairs = 0;  // (query, key) pairs over all heads
-  double flops = 0;          // 2 * visible_pairs * (head_dim + v_dim)
-  double bytes = 0;          // q, k, v read once, out written once
-  std::size_t workspace_bytes = 0;
-};
-
-// Memory that plans may share, one plan at a time: it only grows, so that a plan made for each
-// generated token allocates nothing large.
-class AttentionWorkspace {
- public:
-  std::byte* at_least(std::size_t n_bytes);  // 64-byte aligned; kOutOfMemory
-
- private:
-  AlignedBytes bytes_;
-};
-
 class AttentionPlan {
  public:
   // Throws Error as attention() does. sequences may differ in q_len and kv_len; an empty span is
   // fine. Sequence i is batch entry i of the mask. Without a workspace the plan owns its own.
   AttentionPlan(const AttentionShape& shape, std::span<const SequenceGeometry> sequences,
                 const AttentionOptions& options, ExecutionContext& context,
-                AttentionWorkspace* workspace = nullptr);
+                Workspace* workspace = nullptr);
   ~AttentionPlan();
   AttentionPlan(AttentionPlan&&) noexcept;
   AttentionPlan& operator=(AttentionPlan&&) noexcept;

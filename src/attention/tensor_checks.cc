@@ -1,9 +1,10 @@
 #include "attention/tensor_checks.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
+#include <span>
 #include <utility>
-#include <vector>
 
 namespace raptly {
 namespace {
@@ -32,10 +33,11 @@ void TensorChecks::rank(const char* name, const TensorView& t, const char* names
        text(rank) + ": " + names + ".");
 }
 
-void TensorChecks::equal(const std::string& a, std::int64_t a_size, const std::string& b,
+void TensorChecks::equal(std::string_view a, std::int64_t a_size, std::string_view b,
                          std::int64_t b_size) const {
   if (a_size == b_size) return;
-  fail(a + " is " + text(a_size) + ", " + b + " is " + text(b_size) + ". They must be equal.");
+  fail(std::string(a) + " is " + text(a_size) + ", " + std::string(b) + " is " + text(b_size) +
+       ". They must be equal.");
 }
 
 // Strides that reach beyond any memory would overflow the arithmetic of addresses.
@@ -66,13 +68,14 @@ void TensorChecks::own_places(const char* name, const TensorView& t) const {
     }
   }
   // From the innermost dimension out, a step must pass all that lies inside it.
-  std::vector<std::pair<std::int64_t, std::int64_t>> steps;  // stride, size
-  for (int d = 0; d < t.rank(); ++d) {
-    if (t.size(d) > 1) steps.emplace_back(std::abs(t.stride(d)), t.size(d));
-  }
-  std::sort(steps.begin(), steps.end());
+  std::array<std::pair<std::int64_t, std::int64_t>, TensorShape::kMaxRank> steps;  // stride, size
+  for (int d = 0; d < t.rank(); ++d) steps[d] = {std::abs(t.stride(d)), t.size(d)};
+  const auto end = steps.begin() + t.rank();
+  std::make_heap(steps.begin(), end);  // std::sort of five: GCC 12 warns of its own code
+  std::sort_heap(steps.begin(), end);
   std::int64_t inside = 1;
-  for (const auto& [stride, size] : steps) {
+  for (const auto& [stride, size] : std::span(steps.begin(), end)) {
+    if (size <= 1) continue;
     if (stride < inside) {
       fail(std::string(name) + " has a stride of " + text(stride) + ", but " + text(inside) +
            " places lie inside that step. Rows of an output may not overlap.");
@@ -81,12 +84,12 @@ void TensorChecks::own_places(const char* name, const TensorView& t) const {
   }
 }
 
-void TensorChecks::apart(const std::string& name, const TensorView& output,
-                         const std::string& other, const TensorView& input) const {
+void TensorChecks::apart(std::string_view name, const TensorView& output, std::string_view other,
+                         const TensorView& input) const {
   const auto [a_begin, a_end] = extent(output);
   const auto [b_begin, b_end] = extent(input);
   if (a_begin < b_end && b_begin < a_end) {
-    fail(name + " and " + other + " overlap in memory. They must not.");
+    fail(std::string(name) + " and " + std::string(other) + " overlap in memory. They must not.");
   }
 }
 

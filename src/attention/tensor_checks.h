@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "raptly/error.h"
 #include "raptly/tensor.h"
@@ -20,13 +21,13 @@ class TensorChecks {
   }
   // names: what the dimensions mean, "[batch, q_len, n_heads, head_dim]".
   void rank(const char* name, const TensorView& t, const char* names, int rank) const;
-  void equal(const std::string& a, std::int64_t a_size, const std::string& b,
+  void equal(std::string_view a, std::int64_t a_size, std::string_view b,
              std::int64_t b_size) const;
   // A view with elements has memory, and its strides reach no farther than 2^56 elements.
   void memory(const char* name, const TensorView& t) const;
   // Every element of an output has a place of its own.
   void own_places(const char* name, const TensorView& t) const;
-  void apart(const std::string& name, const TensorView& output, const std::string& other,
+  void apart(std::string_view name, const TensorView& output, std::string_view other,
              const TensorView& input) const;
 
  private:

@@ -39,29 +39,59 @@ void check_heads(std::int64_t n_heads, std::int64_t n_kv_heads) {
   }
 }
 
-void check_dtypes(const TensorView& q, const TensorView& k, const TensorView& v,
-                  const TensorView& out, const TensorView& lse) {
+void check_dtypes(DType q, DType kv, DType out) {
   const auto mismatch = [](const std::string& message) { fail(message, ErrorCode::kTypeMismatch); };
-  const auto name = [](const TensorView& t) { return std::string(dtype_name(t.dtype())); };
-  if (k.dtype() != v.dtype()) {
-    mismatch("k is " + name(k) + ", v is " + name(v) + ". They must have the same dtype.");
-  }
-  const bool any_f64 =
-      q.dtype() == DType::kF64 || k.dtype() == DType::kF64 || out.dtype() == DType::kF64;
-  const bool all_f64 =
-      q.dtype() == DType::kF64 && k.dtype() == DType::kF64 && out.dtype() == DType::kF64;
-  if (any_f64 && !all_f64) {
-    mismatch("q is " + name(q) + ", k and v are " + name(k) + ", out is " + name(out) +
+  const auto name = [](DType dtype) { return std::string(dtype_name(dtype)); };
+  const bool any_f64 = q == DType::kF64 || kv == DType::kF64 || out == DType::kF64;
+  if (any_f64 && !(q == kv && q == out)) {
+    mismatch("q is " + name(q) + ", k and v are " + name(kv) + ", out is " + name(out) +
              ". f64 must be used for all of them or none.");
   }
-  if (out.dtype() != DType::kF32 && out.dtype() != q.dtype()) {
+  if (out != DType::kF32 && out != q) {
     mismatch("out is " + name(out) + ", q is " + name(q) + ". out must be f32 or have q's dtype.");
   }
-  if (lse.given() && lse.dtype() != DType::kF32)
-    mismatch("lse is " + name(lse) + ". It must be f32.");
+}
+
+void check_same_dtype(const TensorView& k, const TensorView& v) {
+  if (k.dtype() == v.dtype()) return;
+  fail(std::string("k is ") + dtype_name(k.dtype()) + ", v is " + dtype_name(v.dtype()) +
+           ". They must have the same dtype.",
+       ErrorCode::kTypeMismatch);
+}
+
+void check_lse_dtype(const TensorView& lse) {
+  if (!lse.given() || lse.dtype() == DType::kF32) return;
+  fail(std::string("lse is ") + dtype_name(lse.dtype()) + ". It must be f32.",
+       ErrorCode::kTypeMismatch);
+}
+
+void check_planned_dtype(const char* name, DType given, DType planned) {
+  if (given == planned) return;
+  fail(std::string(name) + " is " + dtype_name(given) + ", the plan is for " + dtype_name(planned) +
+           ". They must be equal.",
+       ErrorCode::kTypeMismatch);
 }
 
 }  // namespace
+
+void check_plan_shape(const PlanShape& shape) {
+  if (shape.batch < 0) fail("batch is " + text(shape.batch) + ". It must be 0 or more.");
+  check_dtypes(shape.q_dtype, shape.kv_dtype, shape.out_dtype);
+}
+
+void check_planned(const PlanShape& given, const PlanShape& planned) {
+  const TensorChecks check("attention");
+  check.equal("batch of q", given.batch, "batch of the plan", planned.batch);
+  check.equal("q_len of q", given.q_len, "q_len of the plan", planned.q_len);
+  check.equal("kv_len of k", given.kv_len, "kv_len of the plan", planned.kv_len);
+  check.equal("n_heads of q", given.n_heads, "n_heads of the plan", planned.n_heads);
+  check.equal("n_kv_heads of k", given.n_kv_heads, "n_kv_heads of the plan", planned.n_kv_heads);
+  check.equal("head_dim of q", given.head_dim, "head_dim of the plan", planned.head_dim);
+  check.equal("v_dim of v", given.v_dim, "v_dim of the plan", planned.v_dim);
+  check_planned_dtype("q", given.q_dtype, planned.q_dtype);
+  check_planned_dtype("k", given.kv_dtype, planned.kv_dtype);
+  check_planned_dtype("out", given.out_dtype, planned.out_dtype);
+}
 
 void check_plan(const AttentionShape& shape, std::span<const SequenceGeometry> sequences,
                 const AttentionOptions& options) {
@@ -92,8 +122,8 @@ void check_plan(const AttentionShape& shape, std::span<const SequenceGeometry> s
   }
 }
 
-AttentionShape check_tensors(const TensorView& q, const TensorView& k, const TensorView& v,
-                             const TensorView& out, const TensorView& lse) {
+PlanShape check_tensors(const TensorView& q, const TensorView& k, const TensorView& v,
+                        const TensorView& out, const TensorView& lse) {
   const TensorChecks checks("attention");
   checks.rank("q", q, "[batch, q_len, n_heads, head_dim]", 4);
   checks.rank("k", k, "[batch, kv_len, n_kv_heads, head_dim]", 4);
@@ -117,7 +147,9 @@ AttentionShape check_tensors(const TensorView& q, const TensorView& k, const Ten
     checks.equal("n_heads of lse", lse.size(1), "n_heads of q", q.size(2));
     checks.equal("q_len of lse", lse.size(2), "q_len of q", q.size(1));
   }
-  check_dtypes(q, k, v, out, lse);
+  check_same_dtype(k, v);
+  check_dtypes(q.dtype(), k.dtype(), out.dtype());
+  check_lse_dtype(lse);
   const std::pair<const char*, const TensorView*> inputs[] = {{"q", &q}, {"k", &k}, {"v", &v}};
   const std::pair<const char*, const TensorView*> outputs[] = {{"out", &out}, {"lse", &lse}};
   for (const auto& [name, tensor] : inputs) {
@@ -129,7 +161,8 @@ AttentionShape check_tensors(const TensorView& q, const TensorView& k, const Ten
     for (const auto& [input_name, input] : inputs) checks.apart(name, *tensor, input_name, *input);
   }
   checks.apart("out", out, "lse", lse);
-  return {q.size(2), k.size(2), q.size(3), v.size(3), q.dtype(), k.dtype(), out.dtype()};
+  return {q.size(0), q.size(1), k.size(1), q.size(2), k.size(2),
+          q.size(3), v.size(3), q.dtype(), k.dtype(), out.dtype()};
 }
 
 }  // namespace raptly

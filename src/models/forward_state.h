@@ -71,7 +71,7 @@ class ForwardState {
   std::vector<BatchSequence> sequences;
   std::vector<std::int64_t> positions;   // [rows], of RoPE
   std::vector<SequenceTensors> tensors;  // of the attention call at hand
-  AttentionWorkspace attention_workspace;
+  Workspace attention_workspace;
   std::unique_ptr<AttentionPlan> attention;  // shared by all layers
 
  private:
