@@ -127,7 +127,7 @@ void merge_states(std::span<const AttentionState> states, MutableTensorView out,
   const std::int64_t row = std::max<std::int64_t>(1, out.size(2) * out.size(3));
   const std::int64_t rows = std::max<std::int64_t>(16, (16384 / row + 15) / 16 * 16);
   const std::int64_t items_per_entry = (q_len + rows - 1) / rows;
-  const std::size_t scratch = merge_states_workspace_floats(states.size());
+  const std::size_t scratch = merge_states_workspace_floats(states.size(), out.size(2));
   AlignedArray<float> workspace(scratch * static_cast<std::size_t>(context.threads()));
   context.pool().parallel_for(batch * items_per_entry, [&](std::int64_t i, int worker) {
     const Entry& e = entries[static_cast<std::size_t>(i / items_per_entry)];

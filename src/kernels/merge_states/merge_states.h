@@ -40,10 +40,11 @@ struct MergeItem {
 };
 
 // Floats of scratch that one thread needs.
-std::size_t merge_states_workspace_floats(std::size_t n_states);
+std::size_t merge_states_workspace_floats(std::size_t n_states, std::int64_t n_heads);
 
 // f32 arithmetic: w by the polynomial of softmax_state, the sums as chains over the states in
-// order, ln W in f64. The same bits on every level; a row depends on its own states only.
+// order, ln W by a series of its own. The same bits on every level; a row depends on its own states
+// only.
 void merge_state_rows(const MergeItem& item, float* workspace, Isa isa) noexcept;
 
 }  // namespace raptly

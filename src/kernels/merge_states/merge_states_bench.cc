@@ -28,7 +28,7 @@ void BM_MergeTwo(benchmark::State& bench) {
   item.query_end = q_len;
   item.n_heads = n_heads;
   item.v_dim = v_dim;
-  std::vector<float> workspace(merge_states_workspace_floats(2));
+  std::vector<float> workspace(merge_states_workspace_floats(2, n_heads));
   for (auto _ : bench) merge_state_rows(item, workspace.data(), best_isa());
   bench.SetBytesProcessed(bench.iterations() * static_cast<std::int64_t>(3 * n * sizeof(float)));
 }
