@@ -14,6 +14,12 @@ struct AttentionOptions {
   Mask mask;                     // default: every query sees every key
   std::optional<float> scale;    // default 1 / sqrt(head_dim of q); any finite number
   std::optional<float> softcap;  // s -> softcap * tanh(s / softcap), before the mask; > 0
+
+  // Longformer's second projections, all three or none, in the shapes and dtypes of q, k and v:
+  // queries of global tokens (by the rules longformer and global_tokens of the mask) attend with
+  // q_global to k_global and v_global, all others, to global keys too, with q, k and v. Other rows
+  // of q_global are not read. Only attention() takes them, not a plan.
+  TensorView q_global, k_global, v_global;
 };
 
 // q    [batch, q_len, n_heads, head_dim]       f32, f16 or bf16; any strides

@@ -1,5 +1,6 @@
 #include "raptly/attention.h"
 
+#include "attention/global_projections.h"
 #include "attention/validate.h"
 #include "raptly/plan.h"
 
@@ -7,6 +8,9 @@ namespace raptly {
 
 void attention(TensorView q, TensorView k, TensorView v, MutableTensorView out,
                const AttentionOptions& options, MutableTensorView lse, ExecutionContext& context) {
+  if (options.q_global.given() || options.k_global.given() || options.v_global.given()) {
+    return attention_with_global_projections(q, k, v, out, options, lse, context);
+  }
   const PlanShape shape = check_tensors(q, k, v, out, lse);
   Plan(shape, options, context).run(q, k, v, out, lse);
 }

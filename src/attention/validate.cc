@@ -104,6 +104,9 @@ void check_plan(const AttentionShape& shape, std::span<const SequenceGeometry> s
   if (options.softcap && !(*options.softcap > 0 && std::isfinite(*options.softcap))) {
     fail("softcap is " + text(*options.softcap) + ". It must be above 0; use None for no softcap.");
   }
+  if (options.q_global.given() || options.k_global.given() || options.v_global.given()) {
+    fail("q_global, k_global and v_global are given to a plan. Give them to attention().");
+  }
   for (const SequenceGeometry& s : sequences) {
     if (s.q_len < 0 || s.kv_len < 0) {
       fail("a sequence has q_len " + text(s.q_len) + " and kv_len " + text(s.kv_len) +

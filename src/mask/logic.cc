@@ -86,6 +86,13 @@ class Junction final : public Rule {
     return std::all_of(rules_.begin(), rules_.end(),
                        [&](const RulePtr& rule) { return rule->same_heads(a, b); });
   }
+  bool has_globals() const override {
+    return std::any_of(rules_.begin(), rules_.end(),
+                       [](const RulePtr& rule) { return rule->has_globals(); });
+  }
+  void add_globals(const MaskScope& scope, std::vector<std::int64_t>& out) const override {
+    for (const RulePtr& rule : rules_) rule->add_globals(scope, out);
+  }
   int n_rules() const override { return n_rules_; }
   int depth() const override { return depth_; }
 

@@ -12,6 +12,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "mask/tile_plan.h"
 
@@ -77,6 +78,11 @@ class Rule {
   virtual std::int64_t n_heads() const { return 0; }
   // Whether two heads see the same pairs, so that they may share a plan.
   virtual bool same_heads(std::int64_t /*a*/, std::int64_t /*b*/) const { return true; }
+
+  // Whether some tokens are global, with projections of their own if the call has them, and their
+  // queries in a placed scope, in any order. A junction has those of its rules, ~ has none.
+  virtual bool has_globals() const { return false; }
+  virtual void add_globals(const MaskScope& /*scope*/, std::vector<std::int64_t>& /*out*/) const {}
 
   // Nodes of this tree, and its longest path, itself included.
   virtual int n_rules() const { return 1; }

@@ -44,6 +44,19 @@ class GlobalTokens final : public Rule {
   void check(const MaskScope& scope) const override {
     check_entry("global_tokens", batch(), scope);
   }
+  bool has_globals() const override { return true; }
+  void add_globals(const MaskScope& scope, std::vector<std::int64_t>& out) const override {
+    if (!scope.placement) {
+      for (const std::int64_t position : positions_.of(scope.batch)) {
+        const std::int64_t query = position - scope.first_position;
+        if (query >= 0 && query < scope.q_len) out.push_back(query);
+      }
+      return;
+    }
+    for (std::int64_t query = 0; query < scope.q_len; ++query) {
+      if (is_global(scope, query_position(scope, query))) out.push_back(query);
+    }
+  }
   std::int64_t batch() const override {
     return positions_.is_shared() ? 0 : static_cast<std::int64_t>(positions_.rows().size());
   }
