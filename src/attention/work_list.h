@@ -38,6 +38,7 @@ struct WorkList {
   std::int64_t n_states = 0;
   std::int64_t max_tiles = 0;  // of a prefill item
 
+  void add(const PrefillWork& work);
   std::int64_t n_items() const { return static_cast<std::int64_t>(prefill.size() + decode.size()); }
 };
 
