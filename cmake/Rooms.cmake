@@ -112,6 +112,13 @@ function(raptly_test room component tests)
         ENVIRONMENT RAPTLY_MAX_ISA=${level} TIMEOUT 900)
     endforeach()
   endif()
+  if(RAPTLY_SANITIZE MATCHES "address")  # more memory than there is must be an error, as without it
+    set(names ${room}.fast ${room}.slow)
+    if(room MATCHES "^(kernels|attention)$")
+      list(APPEND names ${room}.scalar ${room}.avx2 ${room}.avx512 ${room}.avx512_bf16)
+    endif()
+    set_property(TEST ${names} APPEND PROPERTY ENVIRONMENT ASAN_OPTIONS=allocator_may_return_null=1)
+  endif()
 endfunction()
 
 function(raptly_program name)

@@ -12,14 +12,18 @@ namespace {
 std::atomic<std::size_t> g_allocated{0};
 }
 
-// Not inlined: the compiler must not see malloc and delete meet.
+// Not inlined: the compiler must not see malloc and delete meet. The array forms are here too: a
+// sanitizer brings its own.
 [[gnu::noinline]] void* operator new(std::size_t n) {
   g_allocated += n;
   if (void* p = std::malloc(n)) return p;
   throw std::bad_alloc();
 }
+[[gnu::noinline]] void* operator new[](std::size_t n) { return operator new(n); }
 [[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
 [[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete[](void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
 
 extern "C" [[gnu::noinline, gnu::visibility("default")]] void* aligned_alloc(
     std::size_t alignment, std::size_t n) noexcept {
