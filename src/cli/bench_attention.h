@@ -1,7 +1,8 @@
 // `raptly bench attention`: named cases, each as a share of what the machine can do, measured in
 // the same process: the FMA peak before and after the case (the larger counts; of
 // vdpbf16ps where both operands are bf16 and the level has it), the read bandwidth
-// of a buffer of the case's size. Standard attention (materialised softmax) runs beside it.
+// of a buffer of the case's size. Standard attention (materialised softmax) runs beside it, and the
+// peak of resident memory is measured in a child process.
 #pragma once
 
 #include <iosfwd>
@@ -30,8 +31,11 @@ struct BenchAttentionResult {
   double peak_gflops = 0;       // of `threads` threads; of vdpbf16ps where the kernel uses it
   double read_gbps = 0;         // decode cases
   double ratio = 0;             // gflops / peak, or for decode roofline time / time
-  double standard_ms = 0;       // 0: not run
-  double workspace_mb = 0, standard_mb = 0;
+  double density = 1;           // visible pairs / all pairs
+  double workspace_mb = 0;      // as the plan says
+  double extra_mb = -1;         // as VmHWM of a child process says; -1: the system does not say
+  double standard_ms = 0, standard_mb = 0;  // 0: not run, its scores have more than 1.1 GB
+  double flash1_ms = 0;                     // 0: not run
 };
 
 std::vector<std::string> bench_attention_cases();

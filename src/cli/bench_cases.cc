@@ -25,17 +25,77 @@ void add_forward(std::vector<BenchCase>& cases) {
     cases.push_back({"gqa-2k" + d, 1, 2048, 2048, 32, 8, dim, DType::kF32, "causal"});
   }
   for (const std::int64_t dim : {80, 96, 256, 576}) {
-    cases.push_back({"odd-2k-d" + std::to_string(dim), 1, 2048, 2048, 4, 4, dim});
-  }
-  for (const auto& [name, mask] : {std::pair{"window-512", "causal & window(511, 0)"},
-                                   {"longformer", "longformer(512, [0])"},
-                                   {"bigbird", "bigbird(64, 3, 0)"}}) {
-    cases.push_back({std::string(name) + "-16k-d64", 1, 16384, 16384, 2, 2, 64, DType::kF32, mask});
+    cases.push_back({"odd-dims-2k-d" + std::to_string(dim), 1, 2048, 2048, 4, 4, dim});
   }
   cases.push_back({"cross-512x8k-d64", 1, 512, 8192, 8, 8, 64});
   for (const std::int64_t n : {2, 4, 8, 15}) {
     cases.push_back(
         {"draft-" + std::to_string(n) + "x4k-d128", 1, n, 4096, 8, 8, 128, DType::kF32, "causal"});
+  }
+}
+
+// Documents of 0.3k to 1k tokens, packed into one sequence.
+std::string packed_documents(std::int64_t n) {
+  std::string ids;
+  for (std::int64_t i = 0, document = 0, left = 300; i < n; ++i) {
+    ids += (i == 0 ? "" : ", ") + std::to_string(document);
+    if (--left == 0) left = 300 + 100 * (++document * 5 % 8);
+  }
+  return "causal & documents([" + ids + "])";
+}
+
+// Time against length has to be a straight line for the sparse ones, and "full" is what they save.
+void add_masks(std::vector<BenchCase>& cases) {
+  const auto add = [&](const std::string& name, std::int64_t n, std::int64_t heads,
+                       const std::string& mask) {
+    cases.push_back({.name = name + "-" + length_name(n) + "-d64",
+                     .q_len = n,
+                     .kv_len = n,
+                     .n_heads = heads,
+                     .n_kv_heads = heads,
+                     .mask = mask});
+  };
+  for (const std::int64_t n : {4096, 16384, 65536}) {
+    add("window-512", n, 2, "causal & window(511, 0)");
+    add("longformer", n, 2, "longformer(512, [0])");
+    add("bigbird", n, 2, "bigbird(64, 3, 0)");
+  }
+  add("window-256", 16384, 2, "causal & window(255, 0)");
+  add("full", 16384, 2, "all");
+  add("full", 65536, 1, "all");
+  add("prefix", 4096, 8, "prefix(1024)");
+  add("documents", 4096, 8, packed_documents(4096));
+}
+
+void add_models(std::vector<BenchCase>& cases) {
+  const auto add = [&](const std::string& name, std::int64_t n, std::int64_t heads,
+                       std::int64_t kv_heads, std::int64_t dim, const std::string& mask) {
+    cases.push_back({.name = name + "-" + length_name(n),
+                     .q_len = n,
+                     .kv_len = n,
+                     .n_heads = heads,
+                     .n_kv_heads = kv_heads,
+                     .head_dim = dim,
+                     .mask = mask});
+  };
+  add("llama2-70b", 2048, 64, 8, 128, "causal");
+  add("mistral-7b", 8192, 32, 8, 128, "causal & mistral(4096)");
+  add("falcon-7b", 2048, 71, 1, 64, "causal");
+}
+
+// One head shows what splitting over batch x heads only leaves idle.
+void add_ablation(std::vector<BenchCase>& cases) {
+  for (const std::int64_t heads : {16, 1}) {
+    for (const char* mask : {"all", "causal"}) {
+      cases.push_back({.name = std::string("ablation-") + (mask[0] == 'a' ? "full" : mask) +
+                               "-4k-d64-h" + std::to_string(heads),
+                       .q_len = 4096,
+                       .kv_len = 4096,
+                       .n_heads = heads,
+                       .n_kv_heads = heads,
+                       .mask = mask,
+                       .flash1 = true});
+    }
   }
 }
 
@@ -104,6 +164,9 @@ void add_small(std::vector<BenchCase>& cases) {
 std::vector<BenchCase> all_bench_cases() {
   std::vector<BenchCase> cases;
   add_forward(cases);
+  add_masks(cases);
+  add_models(cases);
+  add_ablation(cases);
   add_bf16(cases);
   add_decode(cases);
   add_small(cases);

@@ -13,10 +13,13 @@ struct BenchCase {
   std::string name;
   std::int64_t batch = 1, q_len = 1, kv_len = 1, n_heads = 16, n_kv_heads = 16, head_dim = 64;
   DType kv_dtype = DType::kF32;
-  const char* mask = "all";
+  std::string mask = "all";
   bool head_major = false;  // [batch, heads, seq, dim]
   DType q_dtype = DType::kF32;
-  bool decode() const { return q_len == 1 && kv_len >= 8192; }
+  bool flash1 = false;  // run the schedule of FlashAttention-1 beside it
+
+  // Few rows and many keys: reading the keys may take longer than computing with them.
+  bool decode() const { return q_len * (n_heads / n_kv_heads) <= 16 && kv_len >= 4096; }
 };
 
 std::vector<BenchCase> all_bench_cases();

@@ -74,14 +74,14 @@ void gemm_all(const MatrixView& a, const float* packed, const GemmOutput& c) {
   }
 }
 
-void softmax_of_row(float* x, std::int64_t visible, std::int64_t n) {
-  float highest = kMinusInfinity;
+SoftmaxBlock softmax_of_block(float* x, std::int64_t visible, std::int64_t n) {
   std::int64_t i = 0;
   Vf best = set(kMinusInfinity);
   for (; i + kLanes <= visible; i += kLanes) best = max(load(x + i), best);
-  highest = max_lane(best);
+  float highest = max_lane(best);
   for (; i < visible; ++i) highest = std::max(highest, x[i]);
-  const Pow2Base base(nearest_even(set(highest)));
+  const Vf m = nearest_even(set(highest));
+  const Pow2Base base(m);
   Vf sum = zero();
   for (i = 0; i + kLanes <= visible; i += kLanes) {
     const Vf p = pow2(load(x + i), base);
@@ -95,10 +95,23 @@ void softmax_of_row(float* x, std::int64_t visible, std::int64_t n) {
     x[i] = first_lane(pow2(set(x[i]), base));
     total += x[i];
   }
-  const float inverse = total > 0 ? 1.0f / total : 0.0f;
-  for (i = 0; i + kLanes <= visible; i += kLanes) store(mul(load(x + i), set(inverse)), x + i);
-  for (; i < visible; ++i) x[i] *= inverse;
   std::fill(x + visible, x + n, 0.0f);
+  return {first_lane(m), total};
+}
+
+void softmax_of_row(float* x, std::int64_t visible, std::int64_t n) {
+  const float total = softmax_of_block(x, visible, n).l;
+  const float inverse = total > 0 ? 1.0f / total : 0.0f;
+  std::int64_t i = 0;
+  for (; i + kLanes <= visible; i += kLanes) store(mul(load(x + i), set(inverse)), x + i);
+  for (; i < visible; ++i) x[i] *= inverse;
+}
+
+void mix_row_of(float* x, const float* y, std::int64_t n, const RowMix& mix) {
+  const Vf a = set(mix.a), b = set(mix.b);
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(fma(b, load(y + i), mul(a, load(x + i))), x + i);
+  for (; i < n; ++i) x[i] = mix.a * x[i] + mix.b * y[i];
 }
 
 }  // namespace RAPTLY_TARGET

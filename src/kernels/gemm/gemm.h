@@ -33,6 +33,19 @@ struct GemmOutput {
 };
 void gemm(const MatrixView& a, const float* packed_b, const GemmOutput& c, Isa isa) noexcept;
 
+// Row x[0..n), in log2 units, becomes p = 2^(x - m) over the first `visible` columns and 0 beyond;
+// l = sum p, and m is the even integer next to the largest x. Nothing visible: m -inf, l 0.
+struct SoftmaxBlock {
+  float m, l;
+};
+SoftmaxBlock softmax_block(float* x, std::int64_t visible, std::int64_t n, Isa isa) noexcept;
+
+// x[i] = a x[i] + b y[i]
+struct RowMix {
+  float a, b;
+};
+void mix_row(float* x, const float* y, std::int64_t n, const RowMix& mix, Isa isa) noexcept;
+
 // Row x[0..n) becomes softmax(x) over the first `visible` columns, 0 beyond.
 void softmax_row(float* x, std::int64_t visible, std::int64_t n, Isa isa) noexcept;
 
