@@ -68,8 +68,8 @@ class Mask {
   const mask_detail::Rule* rule() const { return rule_.get(); }  // null: sees everything
 
   // The three below throw kInvalidArgument when the mask does not fit the lengths, kOutOfMemory
-  // when the answer does not fit the memory. [q_len, kv_len], 1: seen. Asks pair by pair: the
-  // oracle of the tile plan.
+  // when the answer does not fit the memory. [q_len, kv_len], 1: seen, n: seen and counted n times
+  // (hf_bigbird). Asks pair by pair: the oracle of the tile plan.
   std::vector<std::uint8_t> materialize(std::int64_t q_len, std::int64_t kv_len,
                                         std::int64_t batch = 0, std::int64_t head = 0) const;
   MaskReport explain(const MaskShape& shape) const;
@@ -79,7 +79,8 @@ class Mask {
 
   // Each throws kInvalidArgument for more than 1024 rules, rules more than 64 deep, sides for
   // different batches or heads, and two rules that say where tokens stand (lengths, packed,
-  // positions) or one of these below | or ~.
+  // positions) or one of these below | or ~; the same for rules that count pairs more than once
+  // (hf_bigbird).
   friend Mask operator&(const Mask& a, const Mask& b);  // seen by both
   friend Mask operator|(const Mask& a, const Mask& b);  // seen by either
   friend Mask operator~(const Mask& a);                 // not seen
@@ -206,6 +207,27 @@ struct BigBirdOptions {
 };
 Mask bigbird(const BigBirdOptions& options);
 Mask bigbird(std::int64_t block_size, std::int64_t num_random_blocks, std::int64_t seed);
+
+// Parity profiles: what transformers computes, quirks included (docs/masks.md).
+
+// Padded tokens, 0 in the attention mask, are seen by nobody and see nothing: their rows give 0.
+Mask real_tokens(const PerBatch& attention_mask);
+// LongformerSelfAttention with its attention mask: 0 padding, 1 local, 2 global. The second
+// projections are AttentionOptions::q_global and its like.
+Mask hf_longformer(std::int64_t attention_window, const PerBatch& attention_mask);
+// BigBirdBlockSparseAttention. Blocks that its lists hold twice count twice. Without a seed eval
+// mode: random blocks are all block 0. With one, training: transformers' own random blocks for
+// seq_len tokens (of the padded batch).
+struct HfBigBirdOptions {
+  std::int64_t block_size = 64;
+  std::int64_t num_random_blocks = 3;
+  std::optional<std::int64_t> seed;  // transformers: the number of the layer
+  std::int64_t n_heads = 0;          // of training only, as the two below
+  std::int64_t seq_len = 0;
+  std::int64_t max_len = 4096;  // the config's max_position_embeddings
+};
+Mask hf_bigbird(const HfBigBirdOptions& options);
+Mask hf_bigbird(const HfBigBirdOptions& options, const PerBatch& attention_mask);  // & real_tokens
 
 }  // namespace mask
 }  // namespace raptly

@@ -128,7 +128,7 @@ std::vector<std::uint8_t> Mask::materialize(std::int64_t q_len, std::int64_t kv_
   mask_detail::within_memory(scope,
                              [&] { seen.reserve(static_cast<std::size_t>(q_len * kv_len)); });
   for (std::int64_t i = 0; i < q_len; ++i) {
-    for (std::int64_t j = 0; j < kv_len; ++j) seen.push_back(sees(i, j) ? 1 : 0);
+    for (std::int64_t j = 0; j < kv_len; ++j) seen.push_back(static_cast<std::uint8_t>(sees(i, j)));
   }
   return seen;
 }

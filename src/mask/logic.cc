@@ -28,6 +28,7 @@ class Junction final : public Rule {
       batch_ = std::max(batch_, rule->batch());
       n_heads_ = std::max(n_heads_, rule->n_heads());
       moves_tokens_ |= rule->moves_tokens();
+      max_copies_ = std::max(max_copies_, rule->max_copies());
     }
     rules_ = std::move(rules);
   }
@@ -86,6 +87,7 @@ class Junction final : public Rule {
     return std::all_of(rules_.begin(), rules_.end(),
                        [&](const RulePtr& rule) { return rule->same_heads(a, b); });
   }
+  int max_copies() const override { return max_copies_; }
   bool has_globals() const override {
     return std::any_of(rules_.begin(), rules_.end(),
                        [](const RulePtr& rule) { return rule->has_globals(); });
@@ -108,6 +110,7 @@ class Junction final : public Rule {
   std::int64_t batch_ = 0, n_heads_ = 0;
   int n_rules_ = 1;
   int depth_ = 1;
+  int max_copies_ = 1;
   bool moves_tokens_ = false;
 };
 
@@ -181,12 +184,23 @@ void check_movers(const char* op, Binding kind, const Rule& a, const Rule& b) {
   }
 }
 
+// Pairs that count twice would count once below |, and ~ of them says nothing.
+void check_copies(const char* op, Binding kind, const Rule& a, const Rule& b) {
+  const bool a_counts = a.max_copies() > 1, b_counts = b.max_copies() > 1;
+  if ((a_counts || b_counts) && (kind == Binding::kOr || (a_counts && b_counts))) {
+    fail("mask", std::string("a side of ") + op +
+                     " counts pairs more than once (hf_bigbird). Join it with & only, and only "
+                     "one such rule.");
+  }
+}
+
 RulePtr join(const char* op, Binding kind, const RulePtr& a, const RulePtr& b) {
   if (a->n_rules() + b->n_rules() >= kMaxRules) {
     fail("mask", "the mask would have more than " + std::to_string(kMaxRules) +
                      " rules. That is the most a mask may have.");
   }
   check_movers(op, kind, *a, *b);
+  check_copies(op, kind, *a, *b);
   check_agree(op, "batch entries", a->batch(), b->batch());
   check_agree(op, "heads", a->n_heads(), b->n_heads());
   std::vector<RulePtr> rules;
@@ -207,6 +221,9 @@ RulePtr negate(const RulePtr& rule) {
          "~ would let padding be seen: its mask says where tokens stand (lengths, packed "
          "or positions). Join that rule with & at the top, as in ~causal & lengths([8], "
          "[8]).");
+  }
+  if (rule->max_copies() > 1) {
+    fail("mask", "~ of a rule that counts pairs more than once (hf_bigbird) says nothing.");
   }
   if (rule->n_rules() + 1 > kMaxRules || rule->depth() + 1 > kMaxDepth) {
     fail("mask", "the mask would have more than " + std::to_string(kMaxRules) +

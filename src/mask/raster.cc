@@ -45,7 +45,7 @@ class Painter {
       for (std::int64_t x = 0; x < keys_.n; ++x) {
         const double pairs = static_cast<double>(keys_.overlap(x, 0, keys_.len)) *
                              static_cast<double>(queries_.overlap(y, 0, queries_.len));
-        raster.density.push_back(static_cast<float>(counts_[at(x, y)] / pairs));
+        raster.density.push_back(static_cast<float>(std::min(1.0, counts_[at(x, y)] / pairs)));
       }
     }
     return raster;

@@ -23,6 +23,7 @@ class RowRule : public Rule {
   bool moves_tokens() const override { return inner().moves_tokens(); }
   std::int64_t batch() const override { return inner().batch(); }
   std::int64_t n_heads() const override { return inner().n_heads(); }
+  int max_copies() const override { return inner().max_copies(); }
   bool same_heads(std::int64_t a, std::int64_t b) const override {
     return inner().same_heads(a, b);
   }
@@ -172,6 +173,7 @@ class SelectedQueries final : public RowRule {
   MaskScope whole(const MaskScope& scope) const {
     MaskScope all = scopes_[entry(scope)];
     all.head = scope.head;
+    all.copy = scope.copy;
     return all;
   }
   std::int64_t row(const MaskScope& scope, std::int64_t query) const {

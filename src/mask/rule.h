@@ -79,6 +79,10 @@ class Rule {
   // Whether two heads see the same pairs, so that they may share a plan.
   virtual bool same_heads(std::int64_t /*a*/, std::int64_t /*b*/) const { return true; }
 
+  // How often a pair may be seen, and counted, at most. The three answers above are for pairs that
+  // are seen more than scope.copy times; most rules see a pair once and do not look at it.
+  virtual int max_copies() const { return 1; }
+
   // Whether some tokens are global, with projections of their own if the call has them, and their
   // queries in a placed scope, in any order. A junction has those of its rules, ~ has none.
   virtual bool has_globals() const { return false; }

@@ -14,6 +14,8 @@
   RULE(documents)               \
   RULE(global_tokens)           \
   RULE(hf_bidirectional)        \
+  RULE(hf_bigbird)              \
+  RULE(hf_longformer)           \
   RULE(lengths)                 \
   RULE(longformer)              \
   RULE(media)                   \
@@ -23,5 +25,6 @@
   RULE(padding)                 \
   RULE(positions)               \
   RULE(prefix)                  \
+  RULE(real_tokens)             \
   RULE(tree)                    \
   RULE(window)

@@ -61,16 +61,65 @@ class TilePlan::Builder {
       const int n = static_cast<int>(std::min<std::int64_t>(tile_queries, q_len - q));
       tile_ = {q, n, 0, 0};
       first_span_ = plan_.spans_.size();
-      if (blocks > 0) walk(0, blocks);
+      if (blocks > 0) walk_copies(blocks);
       plan_.tiles_.push_back({q, n, {}});
       ends_.push_back(plan_.spans_.size());
     }
     const std::int64_t n_tiles = static_cast<std::int64_t>(plan_.tiles_.size());
-    plan_.n_empty_ = n_tiles * blocks - plan_.n_full_ - plan_.n_partial_;
+    plan_.n_empty_ = n_tiles * blocks - plan_.n_full_ - plan_.n_partial_ + n_again_;
     link();
   }
 
  private:
+  void walk_copies(std::int64_t blocks) {
+    const int copies = rule_ ? rule_->max_copies() : 1;
+    for (placed_.copy = 0; placed_.copy < copies; ++placed_.copy) {
+      const std::size_t before = plan_.spans_.size();
+      walk(0, blocks);
+      if (plan_.spans_.size() == before) break;  // seen no more often than this
+    }
+    if (placed_.copy > 0 && copies > 1) sort_copies();
+  }
+
+  // One copy of the tile lies behind the other: cut into blocks, sorted by block, joined again. Of
+  // a block the span that ends first comes first, so that ends never fall.
+  void sort_copies() {
+    struct Piece {
+      TileSpan span;
+      std::size_t word;
+      std::int64_t end() const { return span.first_key + span.n_keys; }
+      std::int64_t block() const { return span.first_key / kBlockKeys; }
+    };
+    auto& spans = plan_.spans_;
+    std::vector<Piece> pieces;
+    for (std::size_t s = first_span_; s < spans.size(); ++s) {
+      const std::int64_t end = spans[s].first_key + spans[s].n_keys;
+      for (std::int64_t key = spans[s].first_key; key < end;) {
+        const std::int64_t next = std::min(end, (key / kBlockKeys + 1) * kBlockKeys);
+        pieces.push_back({{key, next - key, nullptr}, word_of_[s]});
+        key = next;
+      }
+    }
+    std::stable_sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
+      return a.block() != b.block() ? a.block() < b.block() : a.end() < b.end();
+    });
+    spans.resize(first_span_);
+    word_of_.resize(first_span_);
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+      const Piece& piece = pieces[i];
+      n_again_ += i > 0 && pieces[i - 1].block() == piece.block();
+      const bool joins = spans.size() > first_span_ && piece.word == kFull &&
+                         word_of_.back() == kFull &&
+                         spans.back().first_key + spans.back().n_keys == piece.span.first_key;
+      if (joins) {
+        spans.back().n_keys += piece.span.n_keys;
+      } else {
+        spans.push_back(piece.span);
+        word_of_.push_back(piece.word);
+      }
+    }
+  }
+
   void walk(std::int64_t begin, std::int64_t end) {
     tile_.first_key = begin * kBlockKeys;
     tile_.n_keys = std::min(end * kBlockKeys, plan_.scope_.kv_len) - tile_.first_key;
@@ -157,6 +206,7 @@ class TilePlan::Builder {
   MaskScope placed_;
   MaskTile tile_;
   std::size_t first_span_ = 0;        // of the tile at hand
+  std::int64_t n_again_ = 0;          // blocks listed more than once, each time after the first
   std::vector<std::size_t> word_of_;  // for each span: offset in bits_, or kFull
   std::vector<std::size_t> ends_;     // for each tile: one past its last span
   std::unordered_map<std::uint64_t, std::size_t> seen_;

@@ -34,9 +34,11 @@ struct TileSpan {
 };
 
 struct QueryTile {
-  std::int64_t first_query = 0;     // within the sequence
-  int n_queries = 0;                // <= kMaxTileQueries
-  std::span<const TileSpan> spans;  // ascending by first_key; empty: no query sees anything
+  std::int64_t first_query = 0;  // within the sequence
+  int n_queries = 0;             // <= kMaxTileQueries
+  // Ascending by block; empty: no query sees anything. A block that some query sees twice
+  // (hf_bigbird) is listed twice, the span that ends first in front.
+  std::span<const TileSpan> spans;
 };
 
 // Where a mask is asked: one sequence (batch entry) and one head.
@@ -50,6 +52,7 @@ struct MaskScope {
   // Set by rules that say where tokens stand (Rule::place), for the other rules of the tree.
   const mask_detail::Placement* placement = nullptr;  // positions that are not a straight line
   std::optional<std::int64_t> sequence_kv_len = std::nullopt;  // without padding; default kv_len
+  int copy = 0;  // pairs seen more often than this (Rule::max_copies)
 };
 
 // The last query stands at the last key: what a call means that gives no positions.

@@ -61,12 +61,12 @@ class Row {
   double o_[kMaxDim] = {};
 };
 
-// f(run, index in the run) for each key that the query sees.
+// f(run, index in the run) for each key that the query sees, as often as it does.
 template <class Sees, class F>
 void each_visible(const KvView& kv, std::int64_t query, const Sees& sees, F&& f) {
   for (const KvRun& run : kv.runs) {
     for (std::int64_t i = 0; i < run.n; ++i) {
-      if (sees(query, run.first_ordinal + i)) f(run, i);
+      for (int n = sees(query, run.first_ordinal + i); n > 0; --n) f(run, i);
     }
   }
 }
@@ -75,7 +75,7 @@ void each_visible(const KvView& kv, std::int64_t query, const Sees& sees, F&& f)
 
 // The scores are computed twice rather than kept: no memory that grows with kv_len.
 void flash_forward_reference(const FlashForwardItem& item, QueryRange queries,
-                             const std::function<bool(std::int64_t, std::int64_t)>& sees) {
+                             const std::function<int(std::int64_t, std::int64_t)>& sees) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   for (std::int64_t query = queries.begin; query < queries.end; ++query) {
     for (int g = 0; g < item.group; ++g) {

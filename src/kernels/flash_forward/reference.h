@@ -11,12 +11,13 @@ struct QueryRange {
   std::int64_t begin = 0, end = 0;
 };
 
-// For each head of the item and each query of the range, over the keys that `sees(query, key)`:
+// For each head of the item and each query of the range, over the keys that `sees(query, key)`,
+// as often as it says:
 //   s = scale q k;  softcap > 0: s = softcap tanh(s / softcap);  out = softmax(s) v;  lse = log sum
 //   e^s
 // All dtypes, f64 too; item.tiles is not read. Keys of no run are never seen. A row that sees
 // nothing: out 0, lse -inf.
 void flash_forward_reference(const FlashForwardItem& item, QueryRange queries,
-                             const std::function<bool(std::int64_t, std::int64_t)>& sees);
+                             const std::function<int(std::int64_t, std::int64_t)>& sees);
 
 }  // namespace raptly
