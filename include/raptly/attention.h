@@ -1,9 +1,11 @@
-// Scaled dot-product attention: out = softmax(scale * q k^T + mask) v, in O(q_len) extra memory.
+// Scaled dot-product attention: out = softmax(softcap(scale * q k^T) + bias + mask) v, in O(q_len)
+// extra memory.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 
+#include "raptly/bias.h"
 #include "raptly/execution.h"
 #include "raptly/mask.h"
 #include "raptly/tensor.h"
@@ -13,7 +15,9 @@ namespace raptly {
 struct AttentionOptions {
   Mask mask;                     // default: every query sees every key
   std::optional<float> scale;    // default 1 / sqrt(head_dim of q); any finite number
-  std::optional<float> softcap;  // s -> softcap * tanh(s / softcap), before the mask; > 0
+  std::optional<float> softcap;  // s -> softcap * tanh(s / softcap), before bias and mask; > 0
+  Bias bias;                     // ALiBi, relative positions, or any numbers; default: none
+  TensorView sinks;              // [n_heads] f32, natural log: e^sink joins the sum; -inf: none
 
   // Longformer's second projections, all three or none, in the shapes and dtypes of q, k and v:
   // queries of global tokens (by the rules longformer and global_tokens of the mask) attend with
@@ -29,12 +33,12 @@ struct AttentionOptions {
 // lse  [batch, n_heads, q_len]                 f32, natural log; optional
 // n_heads is a multiple of n_kv_heads: query head h reads key head h / (n_heads / n_kv_heads).
 // head_dim and v_dim are 1 .. 1024. batch, q_len and kv_len may be 0. A row that sees no key gives
-// out 0, lse -inf. The bits of a row depend on nothing but its own query, keys and values: not on
-// batch, other rows, threads, layout, or which kernel computed it (docs/numerics.md).
-// bf16 q, k and v at the level avx512_bf16: scores from bf16 products and p rounded to bf16.
-// f64 tensors (all of them) run the reference path. out may not overlap q, k or v.
-// Throws Error before anything is written: kInvalidArgument (shapes, options), kTypeMismatch
-// (dtypes). Source: Dao, FlashAttention-2, arXiv:2307.08691; Milakov & Gimelshein,
+// out 0, lse -inf; with a sink lse is the sink. The bits of a row depend on nothing but its own
+// query, keys and values: not on batch, other rows, threads, layout, or which kernel computed it
+// (docs/numerics.md). bf16 q, k and v at the level avx512_bf16: scores from bf16 products and p
+// rounded to bf16. f64 tensors (all of them) run the reference path. out may not overlap q, k, v or
+// a dense bias. Throws Error before anything is written: kInvalidArgument (shapes, options),
+// kTypeMismatch (dtypes). Source: Dao, FlashAttention-2, arXiv:2307.08691; Milakov & Gimelshein,
 // arXiv:1805.02867.
 void attention(TensorView q, TensorView k, TensorView v, MutableTensorView out,
                const AttentionOptions& options = {}, MutableTensorView lse = {},

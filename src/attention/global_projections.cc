@@ -230,6 +230,10 @@ void attention_with_global_projections(const TensorView& q, const TensorView& k,
                                     {"k_global", &options.k_global, "k", &k},
                                     {"v_global", &options.v_global, "v", &v}};
   check_projections(projections, options.mask, out, lse);
+  if (options.bias.given()) {
+    kChecks.fail("q_global is given with a bias. Biases with second projections are not supported.",
+                 ErrorCode::kNotSupported);
+  }
   AttentionOptions others = options;
   others.q_global = others.k_global = others.v_global = {};
   check_plan(shape,

@@ -9,6 +9,7 @@
 #include <tuple>
 #include <vector>
 
+#include "attention/plan_bias.h"
 #include "attention/validate.h"
 #include "attention/work_list.h"
 #include "base/thread_pool.h"
@@ -64,6 +65,8 @@ struct AttentionPlan::Impl {
   WorkList work;
   std::vector<std::atomic<std::int64_t>> open_splits;  // of each merge, while a run is on
 
+  AttentionBias bias;
+
   Workspace own_workspace;
   std::byte* workspace = nullptr;
   std::size_t thread_bytes = 0;  // of the workspace, for each thread
@@ -76,8 +79,8 @@ struct AttentionPlan::Impl {
   void plan_tiles(std::span<const SequenceGeometry> geometry, const Mask& mask);
   void size_workspace(Workspace* shared);
   void fill_report(std::span<const SequenceGeometry> geometry);
-  FlashForwardItem item(const SequenceTensors& tensors, const RowStrides& strides,
-                        std::int64_t first_head) const;
+  FlashForwardItem item(std::size_t sequence, const SequenceTensors& tensors,
+                        const RowStrides& strides, std::int64_t first_head) const;
   void run_prefill(const PrefillWork& part, std::span<const SequenceTensors> tensors,
                    const RowStrides& strides, std::byte* scratch) noexcept;
   void run_decode(const DecodeWork& part, std::span<const SequenceTensors> tensors,
@@ -180,7 +183,7 @@ void AttentionPlan::Impl::fill_report(std::span<const SequenceGeometry> geometry
   report.flops = 2 * report.visible_pairs * static_cast<double>(shape.head_dim + shape.v_dim);
 }
 
-FlashForwardItem AttentionPlan::Impl::item(const SequenceTensors& tensors,
+FlashForwardItem AttentionPlan::Impl::item(std::size_t sequence, const SequenceTensors& tensors,
                                            const RowStrides& strides,
                                            std::int64_t first_head) const {
   FlashForwardItem item;
@@ -191,6 +194,8 @@ FlashForwardItem AttentionPlan::Impl::item(const SequenceTensors& tensors,
   item.v_dim = static_cast<int>(shape.v_dim);
   item.scale = scale;
   item.softcap = softcap;
+  item.bias = bias.of(sequence);
+  item.sinks = bias.sinks();
   item.q = tensors.q;
   item.q_dtype = shape.q_dtype;
   item.q_token_stride = strides.q_token;
@@ -214,7 +219,7 @@ void AttentionPlan::Impl::run_decode(const DecodeWork& part,
   const auto m = static_cast<std::size_t>(part.merge);
   const DecodeMerge& merge = work.merges[m];
   const auto s = static_cast<std::size_t>(merge.sequence);
-  FlashForwardItem row = item(tensors[s], strides, merge.first_head);
+  FlashForwardItem row = item(s, tensors[s], strides, merge.first_head);
   row.tiles = sequences[s].plan(merge.first_head / lanes).tiles();
   float* first_state = states + static_cast<std::size_t>(merge.state_begin) * state_floats;
   for (std::int64_t split = part.split_begin; split < part.split_end; ++split) {
@@ -232,7 +237,7 @@ void AttentionPlan::Impl::run_prefill(const PrefillWork& part,
                                       std::span<const SequenceTensors> tensors,
                                       const RowStrides& strides, std::byte* scratch) noexcept {
   const auto s = static_cast<std::size_t>(part.sequence);
-  FlashForwardItem rows = item(tensors[s], strides, part.first_head);
+  FlashForwardItem rows = item(s, tensors[s], strides, part.first_head);
   const std::int64_t head_set = part.first_head / lanes;
   rows.tiles = sequences[s].plan(head_set).tiles().subspan(
       static_cast<std::size_t>(part.tile_begin),
@@ -264,6 +269,7 @@ AttentionPlan::AttentionPlan(const AttentionShape& shape,
   p.context = &context;
   p.level = flash_forward_level(context.isa(), shape.q_dtype, shape.kv_dtype);
   p.plan_tiles(sequences, options.mask);
+  p.bias = AttentionBias(options, sequences, shape.n_heads, p.lanes);
   p.work = make_work_list(p.sequences, p.heads, context.threads());
   p.size_workspace(workspace);
   p.fill_report(sequences);

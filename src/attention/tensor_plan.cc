@@ -32,6 +32,7 @@ struct Plan::Impl {
   Impl(const PlanShape& planned, const AttentionOptions& options, ExecutionContext& context,
        Workspace* workspace)
       : shape(planned),
+        bias(options.bias),
         plan(shared_shape(planned), geometry_of(planned), options, context, workspace),
         runs(static_cast<std::size_t>(planned.batch)),
         tensors(static_cast<std::size_t>(planned.batch)) {}
@@ -40,6 +41,7 @@ struct Plan::Impl {
            const MutableTensorView& out, const MutableTensorView& lse) noexcept;
 
   PlanShape shape;
+  Bias bias;
   AttentionPlan plan;
   std::vector<KvRun> runs;  // one a batch entry; filled by run()
   std::vector<SequenceTensors> tensors;
@@ -85,6 +87,7 @@ Plan& Plan::operator=(Plan&&) noexcept = default;
 void Plan::run(TensorView q, TensorView k, TensorView v, MutableTensorView out,
                MutableTensorView lse) {
   check_planned(check_tensors(q, k, v, out, lse), impl_->shape);
+  check_bias_apart(impl_->bias, out, lse);
   impl_->run(q, k, v, out, lse);
 }
 

@@ -123,6 +123,7 @@ void check_plan(const AttentionShape& shape, std::span<const SequenceGeometry> s
     fail("the mask is for " + text(heads) + " heads, q has " + text(shape.n_heads) +
          ". They must be equal.");
   }
+  check_bias(shape, sequences, options);
 }
 
 PlanShape check_tensors(const TensorView& q, const TensorView& k, const TensorView& v,

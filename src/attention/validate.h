@@ -12,6 +12,12 @@ namespace raptly {
 void check_plan(const AttentionShape& shape, std::span<const SequenceGeometry> sequences,
                 const AttentionOptions& options);
 
+// Bias and sinks of the options; part of check_plan.
+void check_bias(const AttentionShape& shape, std::span<const SequenceGeometry> sequences,
+                const AttentionOptions& options);
+// That out and lse lie apart from a dense bias.
+void check_bias_apart(const Bias& bias, const TensorView& out, const TensorView& lse);
+
 // What check_plan cannot see: the batch and the dtypes of a PlanShape.
 void check_plan_shape(const PlanShape& shape);
 

@@ -6,7 +6,7 @@
 #define RAPTLY_FORWARD_BLOCK_INL_H
 #endif
 
-#include "kernels/flash_forward/panel-inl.h"
+#include "kernels/flash_forward/panel_bias-inl.h"
 #include "kernels/microkernel/mm-inl.h"
 #include "kernels/softmax_state/softcap-inl.h"
 #if RAPTLY_TARGET_ENABLED
@@ -16,6 +16,7 @@ namespace RAPTLY_TARGET {
 
 // Keys of one block, f32. bits: of a partial span, one word a key; null: all queries see all keys.
 struct KeyBlock {
+  std::int64_t first_key;
   const float* k;
   std::int64_t k_stride;
   const float* v;
@@ -25,9 +26,11 @@ struct KeyBlock {
 };
 
 struct BlockContext {
+  const FlashForwardItem& item;
   std::int64_t head_dim, v_dim;
   Softcap softcap;
-  float* scores;  // [kBlockKeys][kPanelLanes]
+  float* scores;     // [kBlockKeys][kPanelLanes]
+  float* bias_rows;  // kBiasRowFloats
 };
 
 inline std::uint64_t all_queries(const QueryTile& tile) {
@@ -112,32 +115,49 @@ void softmax_block(QueryPanel& panel, float* scores, int n, std::int64_t v_dim) 
   }
 }
 
-// V of a key that some query of the tile does not see holds NaN or inf: 0 * inf must not reach it.
+// V of a key that some row of the panel does not see holds NaN or inf: 0 * inf must not reach it.
 inline bool hidden_value_is_non_finite(const QueryPanel& panel, const KeyBlock& block,
-                                       std::int64_t v_dim) {
-  if (block.bits == nullptr) return false;
+                                       bool bias_hides, std::int64_t v_dim) {
+  if (block.bits == nullptr && !bias_hides) return false;
   const std::uint64_t all = all_queries(*panel.tile);
   for (int key = 0; key < block.n; ++key) {
-    if ((block.bits[key] & all) != all && has_non_finite(block.v + key * block.v_stride, v_dim)) {
+    if ((bias_hides || (block.bits[key] & all) != all) &&
+        has_non_finite(block.v + key * block.v_stride, v_dim)) {
       return true;
     }
   }
   return false;
 }
 
+// hidden: bit i of a key's word hides it from lane i.
 template <int kVecs>
-void add_visible_values(QueryPanel& panel, const KeyBlock& block, const float* p,
-                        std::int64_t v_dim) {
+void add_visible_values(QueryPanel& panel, const KeyBlock& block, const std::uint64_t* hidden,
+                        const float* p, std::int64_t v_dim) {
   for (int key = 0; key < block.n; ++key) {
     for (int j = 0; j < kVecs; ++j) {
-      const Mf hidden = hidden_lanes(panel, j, block.bits[key]);
+      const Mf out = mask_from_bits(hidden[key] >> (j * kLanes));
       const Vf weight = load(p + (key * kVecs + j) * kLanes);
       for (std::int64_t c = 0; c < v_dim; ++c) {
         float* o = panel.o + (c * kVecs + j) * kLanes;
         const Vf before = load(o);
-        store(select(hidden, before, fma(set(block.v[key * block.v_stride + c]), weight, before)),
-              o);
+        store(select(out, before, fma(set(block.v[key * block.v_stride + c]), weight, before)), o);
       }
+    }
+  }
+}
+
+// Lanes that do not see a key, by the mask and, where it hides any, by the bias.
+inline void find_hidden_lanes(const FlashForwardItem& item, const QueryPanel& panel,
+                              const KeyBlock& block, float* bias_rows, std::uint64_t* hidden) {
+  std::memset(hidden, 0, static_cast<std::size_t>(block.n) * sizeof(*hidden));
+  if (bias_rows != nullptr) {
+    find_hidden_lanes(item, panel, KeyPositions(*item.bias, block.first_key, block.n), bias_rows,
+                      hidden);
+  }
+  for (int key = 0; block.bits != nullptr && key < block.n; ++key) {
+    for (int lane = 0; lane < panel.lanes; ++lane) {
+      const int query = (panel.first_lane + lane) / item.group;
+      hidden[key] |= (~block.bits[key] >> query & 1) << lane;
     }
   }
 }
@@ -157,17 +177,24 @@ void attend_block(const BlockContext& context, QueryPanel& panel, const KeyBlock
       store(context.softcap(load(scores + i * kLanes)), scores + i * kLanes);
     }
   }
+  bool bias_hides = false;
+  if (context.item.bias != nullptr) {
+    const KeyPositions keys(*context.item.bias, block.first_key, block.n);
+    bias_hides = add_bias<kVecs>(context.item, panel, keys, context.bias_rows, scores);
+  }
   if (block.bits != nullptr) mask_scores<kVecs>(panel, block, scores);
   softmax_block<kVecs>(panel, scores, n8, context.v_dim);
 
   const Broadcasts v{block.v, 1, block.v_stride};
   const LaneRows<float> p{scores, kStride};
   const Sums o{panel.o, kStride};
-  if (hidden_value_is_non_finite(panel, block, context.v_dim)) {
+  if (hidden_value_is_non_finite(panel, block, bias_hides, context.v_dim)) {
     if (!panel.live) {
       std::memset(panel.o, 0, static_cast<std::size_t>(context.v_dim * kStride) * sizeof(float));
     }
-    add_visible_values<kVecs>(panel, block, scores, context.v_dim);
+    std::uint64_t hidden[kBlockKeys];
+    find_hidden_lanes(context.item, panel, block, bias_hides ? context.bias_rows : nullptr, hidden);
+    add_visible_values<kVecs>(panel, block, hidden, scores, context.v_dim);
   } else if (panel.live) {
     mm_rows<kVecs, true>(context.v_dim, v, p, o, block.n);
   } else {

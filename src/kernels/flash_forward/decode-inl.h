@@ -118,11 +118,12 @@ class DecodeSplit {
 
  private:
   void block(const DecodeBlock& block) {
-    const SeenBits seen{block.bits, all_, item_.group};
     const int n = static_cast<int>(block.end - block.begin);
     const int padded = static_cast<int>(round_up(n, std::max(8, kLanes)));
     score_block(keys_, memory_, rows_, block.begin, block.end);
     if (softcap_.given()) cap_scores(padded);
+    if (item_.bias != nullptr) add_bias(block.begin, n);
+    const SeenBits seen{block.bits, all_, item_.group, hidden_.any() ? &hidden_ : nullptr};
     mask_scores(rows_, seen, n, padded, memory_.scores);
     for (int row = 0; row < rows_.n; ++row) {
       softmax_row(rows_, row, memory_.scores + row * kBlockKeys, padded);
@@ -136,10 +137,20 @@ class DecodeSplit {
     }
   }
 
+  void add_bias(std::int64_t first_key, int n) {
+    hidden_.clear();
+    const KeyPositions keys(*item_.bias, first_key, n);
+    for (int row = 0; row < rows_.n; ++row) {
+      add_bias_to_row(*item_.bias, row_of_lane(item_, item_.tiles.front(), row), keys, row,
+                      memory_.bias_values, memory_.scores + row * kBlockKeys, hidden_);
+    }
+  }
+
   const FlashForwardItem& item_;
   const DecodeRows& rows_;
   const DecodeMemory& memory_;
   Softcap softcap_;
+  HiddenByBias hidden_;  // of the block at hand
   KeyTiles<T> keys_;
   DecodeValues<T> values_;
   std::uint64_t all_;  // bits of all queries

@@ -9,6 +9,7 @@
 #endif
 
 #include "base/floating_point_mode.h"
+#include "kernels/flash_forward/decode_rows-inl.h"
 #include "kernels/flash_forward/decode_state.h"
 #include "kernels/flash_forward/kv_cursor.h"
 #include "kernels/flash_forward/panel-inl.h"
@@ -25,6 +26,7 @@ constexpr std::int64_t kWeightStride = kBlockKeys / 2;  // words
 struct PairDecodeMemory {
   std::uint32_t* q;                 // [kMaxDecodeRows][q_stride]
   float* scores;                    // [kMaxDecodeRows][kBlockKeys]
+  float* bias_values;               // [kBlockKeys], of one row
   std::uint32_t* p;                 // [kMaxDecodeRows][kWeightStride]
   std::uint32_t* k_tile;            // [pairs][kPairTileVecs * 16]
   std::uint32_t* k_rows;            // [16][q_stride]: rows that cannot be transposed in place
@@ -38,6 +40,7 @@ inline PairDecodeMemory cut_pair_decode_memory(int head_dim, int v_dim, Workspac
   memory.v_stride = round_up((v_dim + 1) / 2, kLanes);
   memory.q = cutter.take<std::uint32_t>(kMaxDecodeRows * memory.q_stride);
   memory.scores = cutter.take<float>(kMaxDecodeRows * kBlockKeys);
+  memory.bias_values = cutter.take<float>(kBlockKeys);
   memory.p = cutter.take<std::uint32_t>(kMaxDecodeRows * kWeightStride);
   memory.k_tile = cutter.take<std::uint32_t>(memory.q_stride * kPairTileVecs * kLanes);
   memory.k_rows = cutter.take<std::uint32_t>(kLanes * memory.q_stride);
@@ -103,6 +106,7 @@ class PairDecode {
                              std::int64_t{item_.head_dim + 1} / 2, vecs, memory_.scores + at,
                              kBlockKeys});
     }
+    hidden_.clear();
     for (int row = 0; row < rows_; ++row) softmax(block, row);
     values(block);
   }
@@ -144,16 +148,25 @@ class PairDecode {
               round_up((item_.head_dim + 1) / 2, 4), out, out_stride);
   }
 
-  bool sees(int row, std::uint64_t bits) const { return (bits >> (row / item_.group) & 1) != 0; }
+  SeenBits seen(const PairBlock& block) const {
+    const int n_queries = item_.tiles.front().n_queries;
+    return {block.bits, ~std::uint64_t{0} >> (64 - n_queries), item_.group,
+            hidden_.any() ? &hidden_ : nullptr};
+  }
 
   // Scores of a row become weights; its m, l and o follow.
   void softmax(const PairBlock& block, int row) {
     float* s = memory_.scores + row * kBlockKeys;
     const int n = block.n(), n16 = static_cast<int>(round_up(n, kLanes));
     if (scale_.separate) scale_separately(scale_, s, n16);
+    if (item_.bias != nullptr) {
+      const RowOfItem at = row_of_lane(item_, item_.tiles.front(), row);
+      add_bias_to_row(*item_.bias, at, KeyPositions(*item_.bias, block.begin, n), row,
+                      memory_.bias_values, s, hidden_);
+    }
     for (int i = n; i < n16; ++i) s[i] = kMinusInfinity;
     for (int i = 0; block.bits != nullptr && i < n; ++i) {
-      if (!sees(row, block.bits[i])) s[i] = kMinusInfinity;
+      if ((block.bits[i] >> (row / item_.group) & 1) == 0) s[i] = kMinusInfinity;
     }
     Vf best = set(kMinusInfinity);
     for (int i = 0; i < n16; i += kLanes) best = max(load(s + i), best);
@@ -180,26 +193,26 @@ class PairDecode {
   // falls into two runs, or past the end.
   void values(const PairBlock& block) {
     const KvView& kv = *item_.kv;
+    const SeenBits seen_of_block = seen(block);
     for (std::int64_t key = block.begin; key < block.end;) {
       const std::int64_t end = std::min(block.end, key + kPairValueKeys);
       const KvSegment<Bf16> part = cursor_.segment(key, end);
-      const std::uint64_t* bits =
-          block.bits == nullptr ? nullptr : block.bits + (key - block.begin);
-      if (part.v != nullptr && part.n >= 2 && kv.v_dim_stride == 1 && bits == nullptr) {
+      const SeenBits seen_here = seen_of_block.from(key - block.begin);
+      if (part.v != nullptr && part.n >= 2 && kv.v_dim_stride == 1 && !seen_here.given()) {
         const std::int64_t n = part.n & ~std::int64_t{1};
         add({part.v, kv.v_token_stride, n, kBlockKeys}, key - block.begin, 0, rows_);
         key += n;
         continue;
       }
       const std::int64_t n = end - key;
-      const bool non_finite = gather_values(key, n, nullptr, 0);
+      const bool non_finite = gather_values(key, n, {}, 0);
       const std::int64_t stride = 2 * memory_.v_stride;
       const auto* rows = reinterpret_cast<const Bf16*>(memory_.v_rows);
-      if (bits == nullptr || !non_finite) {
+      if (!seen_here.given() || !non_finite) {
         add({rows, stride, round_up(n, 2)}, key - block.begin, 0, rows_);
       } else {  // 0 * inf is NaN: each row with the values that it sees
         for (int row = 0; row < rows_; ++row) {
-          gather_values(key, n, bits, row);
+          gather_values(key, n, seen_here, row);
           add({rows, stride, round_up(n, 2)}, key - block.begin, row, row + 1);
         }
       }
@@ -220,9 +233,9 @@ class PairDecode {
   }
 
   // Values of keys [first, first + n) into v_rows, and one row of zeros after an odd n; evicted
-  // keys and, given bits, those that the row does not see are zeros. True if one is NaN or
+  // keys and, where seen is given, those that the row does not see are zeros. True if one is NaN or
   // infinite.
-  bool gather_values(std::int64_t first, std::int64_t n, const std::uint64_t* bits, int row) {
+  bool gather_values(std::int64_t first, std::int64_t n, const SeenBits& seen, int row) {
     const KvView& kv = *item_.kv;
     std::memset(
         memory_.v_rows, 0,
@@ -231,7 +244,7 @@ class PairDecode {
     for (std::int64_t i = 0; i < n;) {
       const KvSegment<Bf16> part = cursor_.segment(first + i, first + n);
       for (std::int64_t j = 0; part.v != nullptr && j < part.n; ++j) {
-        if (bits != nullptr && !sees(row, bits[i + j])) continue;
+        if (seen.given() && !seen.sees(row, i + j)) continue;
         std::uint32_t* out = memory_.v_rows + (i + j) * memory_.v_stride;
         copy_pairs(part.v + j * kv.v_token_stride, kv.v_dim_stride, item_.v_dim, out);
         const auto* values = reinterpret_cast<const Bf16*>(out);
@@ -247,6 +260,7 @@ class PairDecode {
   ScoreScale scale_;
   KvCursor<Bf16> cursor_;
   DecodeState<float> state_;
+  HiddenByBias hidden_;  // of the block at hand
   int rows_;
   std::int64_t o_stride_;
 };

@@ -7,6 +7,7 @@
 #define RAPTLY_DECODE_ROWS_INL_H
 #endif
 
+#include "kernels/flash_forward/bias-inl.h"
 #include "kernels/flash_forward/decode_state.h"
 #include "kernels/flash_forward/kv_cursor.h"
 #include "kernels/flash_forward/panel-inl.h"
@@ -42,11 +43,34 @@ RAPTLY_INLINE void with_pass_rows(int n, F&& f) {
   });
 }
 
+// Which rows see a key of a block.
+struct SeenBits {
+  const std::uint64_t* bits = nullptr;  // of the span's keys; null: the mask hides none
+  std::uint64_t all = 0;                // bits of all queries
+  int group = 1;
+  const HiddenByBias* bias = nullptr;  // null: the bias hides none
+  std::int64_t first = 0;              // key 0 of these is key `first` of `bias`
+
+  bool given() const { return bits != nullptr || bias != nullptr; }
+  bool hides(std::int64_t key) const {
+    return (bits != nullptr && (bits[key] & all) != all) ||
+           (bias != nullptr && bias->hides(kMaxDecodeRows, first + key));
+  }
+  bool sees(int row, std::int64_t key) const {
+    return (bits == nullptr || (bits[key] >> (row / group) & 1) != 0) &&
+           (bias == nullptr || !bias->hides(row, first + key));
+  }
+  SeenBits from(std::int64_t key) const {
+    return {bits != nullptr ? bits + key : nullptr, all, group, bias, first + key};
+  }
+};
+
 struct DecodeMemory {
   float* q;            // a pass after the other, each [width of head_dim][rows of the
                        // pass], scaled
   float* q_row;        // one row of q
   float* scores;       // [rows][kBlockKeys], then p
+  float* bias_values;  // [kBlockKeys], of one row
   std::byte* tile[2];  // K of kMaxTileKeys keys: rows of tile_row_bytes
   float* v_rows;       // [kValueKeys][width of v_dim]: values that cannot be read as
                        // they lie
@@ -64,6 +88,7 @@ inline DecodeMemory cut_decode_memory(int head_dim, int v_dim, WorkspaceCutter& 
   memory.q = cutter.take<float>(kMaxDecodeRows * d);
   memory.q_row = cutter.take<float>(d);
   memory.scores = cutter.take<float>(kMaxDecodeRows * kBlockKeys);
+  memory.bias_values = cutter.take<float>(kBlockKeys);
   for (std::byte*& tile : memory.tile) {
     tile = cutter.take<std::byte>(kMaxTileKeys * tile_row_bytes(d, sizeof(float)));
   }

@@ -159,18 +159,6 @@ void add_values(const DecodeRows& rows, const ValueRows<V>& values, std::int64_t
   }
 }
 
-// Which rows see a key of a partial span.
-struct SeenBits {
-  const std::uint64_t* bits;  // of the keys; null: every row sees all
-  std::uint64_t all;          // bits of all queries
-  int group;
-
-  bool given() const { return bits != nullptr; }
-  bool hides(std::int64_t key) const { return (bits[key] & all) != all; }
-  bool sees(int row, std::int64_t key) const { return (bits[key] >> (row / group) & 1) != 0; }
-  SeenBits from(std::int64_t key) const { return {given() ? bits + key : nullptr, all, group}; }
-};
-
 template <class V>
 bool hidden_value_is_non_finite(const ValueRows<V>& values, const SeenBits& seen,
                                 std::int64_t width) {

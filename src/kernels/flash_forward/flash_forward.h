@@ -5,14 +5,15 @@
 //   decode   lane = key for scores, lane = d for outputs: for at most kMaxDecodeRows rows, one
 //   split of
 //            1024 keys at a time, so that the splits of a long cache can go to different threads.
-// Per row: s = scale * q k, softcap, mask, softmax, times v (DESIGN 5, 6). Sources:
-// arXiv:2205.14135, 2307.08691; Milakov & Gimelshein, arXiv:1805.02867.
+// Per row: s = scale * q k, softcap, + bias, mask, softmax with the sink in the denominator, times
+// v (DESIGN 5, 6). Sources: arXiv:2205.14135, 2307.08691; Milakov & Gimelshein, arXiv:1805.02867.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
+#include "mask/bias_terms.h"
 #include "mask/tile_plan.h"
 #include "raptly/execution.h"
 #include "tensor/kv_view.h"
@@ -29,10 +30,12 @@ struct FlashForwardItem {
   std::int64_t first_head = 0;
   std::int64_t kv_head = 0;
   int group = 1;
-  int head_dim = 0;   // 1 .. 1024
-  int v_dim = 0;      // 1 .. 1024
-  double scale = 1;   // kernels round it to f32
-  float softcap = 0;  // 0: none
+  int head_dim = 0;                 // 1 .. 1024
+  int v_dim = 0;                    // 1 .. 1024
+  double scale = 1;                 // kernels round it to f32
+  float softcap = 0;                // 0: none
+  const ScoreBias* bias = nullptr;  // added after the softcap; null: none
+  const float* sinks = nullptr;     // [n_heads], natural log; -inf or null: none
 
   const void* q = nullptr;  // [q_len, n_heads, head_dim]
   DType q_dtype = DType::kF32;

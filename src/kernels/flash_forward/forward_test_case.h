@@ -11,7 +11,9 @@
 #include "base/aligned.h"
 #include "kernels/flash_forward/flash_forward.h"
 #include "kernels/flash_forward/reference.h"
+#include "mask/bias_terms.h"
 #include "mask/predicate.h"
+#include "raptly/bias.h"
 #include "raptly/mask.h"
 
 namespace raptly::testing {
@@ -30,6 +32,8 @@ struct ForwardCase {
   Mask mask;
   float scale = 0;  // 0: 1 / sqrt(head_dim)
   float softcap = 0;
+  Bias bias;
+  std::vector<float> sinks;
   Layout layout = Layout::kTokenMajor;
   std::int64_t page_size = 0;                 // 0: one run
   std::int64_t evict_from = 0, evict_to = 0;  // ordinals in no run
@@ -162,9 +166,17 @@ class ForwardData {
     fill(q, c.n_heads, c.head_dim, c.q_amplitude);
     fill(k, c.n_kv_heads, c.head_dim, c.k_amplitude);
     fill(v, c.n_kv_heads, c.v_dim, 1);
+    if (!c.bias.given()) return;
+    bias_ = score_bias(*c.bias.terms(), mask_detail::place_mask(c_.mask, c.scope()));
+    if (bias_.kind != BiasKind::kOffset) return;
+    by_query_ = table_by_query(*c.bias.terms(), c.group());
+    bias_.by_query = by_query_.data();
   }
 
+  ForwardData(const ForwardData&) = delete;  // bias_ points into it
+
   const ForwardCase& problem() const { return c_; }
+  const ScoreBias* bias() const { return c_.bias.given() ? &bias_ : nullptr; }
 
   // The keys as runs; pages lie in reverse order in memory. Call after the last change of k and v.
   const KvView& view() {
@@ -202,6 +214,8 @@ class ForwardData {
     item.v_dim = c_.v_dim;
     item.scale = c_.used_scale();
     item.softcap = c_.softcap;
+    item.bias = bias();
+    item.sinks = c_.sinks.empty() ? nullptr : c_.sinks.data();
     item.q = q.memory.data();
     item.q_dtype = c_.q_dtype;
     item.q_token_stride = q.token;
@@ -249,6 +263,8 @@ class ForwardData {
   }
 
   ForwardCase c_;
+  ScoreBias bias_;
+  std::vector<float> by_query_;
   std::vector<KvRun> runs_;
   KvView view_;
   TestTensor paged_k_, paged_v_;

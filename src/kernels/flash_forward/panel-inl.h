@@ -33,6 +33,11 @@ struct QueryPanel {
   alignas(64) float m[kPanelLanes], l[kPanelLanes], total_m[kPanelLanes], total_l[kPanelLanes];
   // The bit of each lane's query in the low and high half of a key's bits.
   alignas(64) std::uint32_t bit_low[kPanelLanes], bit_high[kPanelLanes];
+  // With a bias (panel_bias-inl.h): each lane's factor and position.
+  alignas(64) float bias_factor[kPanelLanes], position[kPanelLanes];
+  std::int64_t first_position;  // of lane 0; position counts from it
+  bool near;                    // position is exact
+  bool on_line;                 // its queries stand side by side
 
   std::int64_t stride() const { return static_cast<std::int64_t>(vecs) * kLanes; }
 };
@@ -70,7 +75,8 @@ inline void read_scaled_query(const FlashForwardItem& item, const RowOfItem& row
 inline void finish_row(const FlashForwardItem& item, const RowOfItem& row, const float* o, float m,
                        float l) {
   const std::int64_t at = row.query * item.out_token_stride + row.head * item.out_head_stride;
-  const float factor = inverse_sum(l);
+  const RowEnd end(m, l, item.sinks == nullptr ? kMinusInfinity : item.sinks[row.head]);
+  const float factor = end.factor;
   switch (item.out_dtype) {
     case DType::kF16:
       write_row(o, factor, item.v_dim, static_cast<F16*>(item.out) + at, item.out_dim_stride);
@@ -82,8 +88,7 @@ inline void finish_row(const FlashForwardItem& item, const RowOfItem& row, const
       write_row(o, factor, item.v_dim, static_cast<float*>(item.out) + at, item.out_dim_stride);
   }
   if (item.lse != nullptr) {
-    item.lse[row.head * item.lse_head_stride + row.query * item.lse_token_stride] =
-        log_sum_exp(m, l);
+    item.lse[row.head * item.lse_head_stride + row.query * item.lse_token_stride] = end.lse;
   }
 }
 

@@ -26,6 +26,7 @@ struct PrefillMemory {
   float* o;            // [kPanelsTogether][v_dim][kPanelLanes]
   float* scores;
   float* rows;
+  float* bias_rows;  // kBiasRowFloats
   StageMemory stage;
 };
 
@@ -42,6 +43,7 @@ inline PrefillMemory cut_prefill_memory(const FlashForwardSize& size, WorkspaceC
   memory.o = cutter.take<float>(kPanelsTogether * kPanelLanes * dv);
   memory.scores = cutter.take<float>(kBlockKeys * kPanelLanes);
   memory.rows = cutter.take<float>(kPanelLanes * std::max(d, dv));
+  memory.bias_rows = cutter.take<float>(kBiasRowFloats);
   memory.stage.k = cutter.take<float>(keys * stage_stride(size.head_dim));
   memory.stage.v = cutter.take<float>(keys * stage_stride(size.v_dim));
   return memory;
@@ -84,6 +86,7 @@ std::int64_t make_panels(const FlashForwardItem& item, const PrefillMemory& memo
       panel.q = memory.q + n * kPanelLanes * d;
       panel.total_o = memory.total_o + n * kPanelLanes * dv;
       find_bits(item, panel);
+      find_bias(item, panel);
       pack(item, panel, memory.rows);
     }
   }
@@ -100,7 +103,8 @@ template <class T>
 class F32Engine {
  public:
   F32Engine(const FlashForwardItem& item, const PrefillMemory& memory, std::int64_t n_panels)
-      : context_{item.head_dim, item.v_dim, Softcap(item.softcap), memory.scores},
+      : context_{item,          item.head_dim,   item.v_dim, Softcap(item.softcap),
+                 memory.scores, memory.bias_rows},
         stage_(item, memory.stage, n_panels >= 4) {}
 
   void start_split(std::int64_t first_key) { stage_.start_split(first_key); }
@@ -110,9 +114,13 @@ class F32Engine {
               const std::uint64_t* bits) {
     const StagedBlock& staged = stage_.block(first_key);
     const std::int64_t row = keys.begin - first_key;
-    const KeyBlock block{staged.k + row * staged.k_stride,        staged.k_stride,
-                         staged.v + row * staged.v_stride,        staged.v_stride,
-                         static_cast<int>(keys.end - keys.begin), bits};
+    const KeyBlock block{keys.begin,
+                         staged.k + row * staged.k_stride,
+                         staged.k_stride,
+                         staged.v + row * staged.v_stride,
+                         staged.v_stride,
+                         static_cast<int>(keys.end - keys.begin),
+                         bits};
     if (panel.vecs == 3) {
       attend_block<3>(context_, panel, block);
     } else if (panel.vecs == 2) {

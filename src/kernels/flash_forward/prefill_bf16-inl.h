@@ -130,7 +130,11 @@ class PairStage {
 class Bf16Engine {
  public:
   Bf16Engine(const FlashForwardItem& item, const PrefillMemory& memory, const ScoreScale& scale)
-      : item_(item), scores_(memory.scores), scale_(scale), stage_(item, memory) {}
+      : item_(item),
+        scores_(memory.scores),
+        bias_rows_(memory.bias_rows),
+        scale_(scale),
+        stage_(item, memory) {}
 
   void start_split(std::int64_t first_key) { stage_.start_split(first_key); }
 
@@ -144,12 +148,14 @@ class Bf16Engine {
     bf16_leaf::scores({staged.k + row * stage_.k_stride(), stage_.k_stride(),
                        reinterpret_cast<const std::uint32_t*>(panel.q),
                        std::int64_t{item_.head_dim + 1} / 2, n8, panel.vecs, scores_, best});
-    if (scale_.separate || bits != nullptr || n != n8) edit_scores(panel, n, bits, best);
+    const KeyBlock block{keys.begin, nullptr, 0, nullptr, 0, n, bits};
+    bool bias_hides = false;
+    if (scale_.separate || bits != nullptr || n != n8) bias_hides = edit_scores(panel, block, best);
     softmax(panel, n8, best);
 
     const std::uint32_t* v = staged.v + row / 2 * 8;
-    if (staged.non_finite && bits != nullptr) {
-      add_visible_values(panel, v, n8, bits);
+    if (staged.non_finite && (bits != nullptr || bias_hides)) {
+      add_visible_values(panel, v, block, bias_hides);
     } else {
       bf16_leaf::values({v, PairStage::kTileStride, stage_.v_tiles(), n8 / 2, panel.vecs,
                          reinterpret_cast<const std::uint32_t*>(scores_), panel.o, panel.live});
@@ -158,29 +164,35 @@ class Bf16Engine {
   }
 
  private:
-  // Softcap, hidden keys and the keys past the end; the largest scores anew.
-  void edit_scores(const QueryPanel& panel, int n, const std::uint64_t* bits, float* best) {
+  // Softcap, bias, hidden keys and the keys past the end; the largest scores anew. True if the bias
+  // hides some pair.
+  bool edit_scores(const QueryPanel& panel, const KeyBlock& block, float* best) {
     const std::int64_t stride = panel.stride();
-    const int n8 = (n + 7) & ~7;
+    const int n = block.n, n8 = (n + 7) & ~7;
     if (scale_.separate) scale_separately(scale_, scores_, n * stride);
     for (std::int64_t i = n * stride; i < n8 * stride; i += kLanes) {
       store(set(kMinusInfinity), scores_ + i);
     }
-    if (bits != nullptr) {
-      const KeyBlock block{nullptr, 0, nullptr, 0, n, bits};
-      if (panel.vecs == 3) {
-        mask_scores<3>(panel, block, scores_);
-      } else if (panel.vecs == 2) {
-        mask_scores<2>(panel, block, scores_);
-      } else {
-        mask_scores<1>(panel, block, scores_);
-      }
-    }
+    const bool bias_hides = panel.vecs == 3   ? edit_pairs<3>(panel, block)
+                            : panel.vecs == 2 ? edit_pairs<2>(panel, block)
+                                              : edit_pairs<1>(panel, block);
     for (std::int64_t lane = 0; lane < stride; lane += kLanes) {
       Vf highest = set(kMinusInfinity);
       for (int k = 0; k < n8; ++k) highest = max(load(scores_ + k * stride + lane), highest);
       store(highest, best + lane);
     }
+    return bias_hides;
+  }
+
+  template <int kVecs>
+  bool edit_pairs(const QueryPanel& panel, const KeyBlock& block) {
+    bool bias_hides = false;
+    if (item_.bias != nullptr) {
+      const KeyPositions keys(*item_.bias, block.first_key, block.n);
+      bias_hides = add_bias<kVecs>(item_, panel, keys, bias_rows_, scores_);
+    }
+    if (block.bits != nullptr) mask_scores<kVecs>(panel, block, scores_);
+    return bias_hides;
   }
 
   // Scores become pairs of weights; m, l and, where m moved, o follow. What is
@@ -215,31 +227,33 @@ class Bf16Engine {
     }
   }
 
-  void add_visible_values(QueryPanel& panel, const std::uint32_t* v, int n8,
-                          const std::uint64_t* bits) {
+  void add_visible_values(QueryPanel& panel, const std::uint32_t* v, const KeyBlock& block,
+                          bool bias_hides) {
     const std::int64_t stride = panel.stride();
     if (!panel.live) {
       std::memset(panel.o, 0,
                   static_cast<std::size_t>(stage_.v_tiles() * 8 * stride) * sizeof(float));
     }
-    const auto sees = [&](int vec, int key) {
-      std::uint8_t hidden[8] = {};
-      hn::StoreMaskBits(kF, hidden_lanes(panel, vec, bits[key]), hidden);
-      return static_cast<std::uint16_t>(~(hidden[0] | hidden[1] << 8));
-    };
-    for (int key = 0; key < n8; key += 2) {
+    std::uint64_t hidden[kBlockKeys + 1];
+    find_hidden_lanes(item_, panel, block, bias_hides ? bias_rows_ : nullptr, hidden);
+    hidden[block.n] = ~std::uint64_t{0};  // the other half of the last pair
+    for (int key = 0; key < block.n; key += 2) {
       for (int vec = 0; vec < panel.vecs; ++vec) {
+        const auto sees = [&](int of) {
+          return static_cast<std::uint16_t>(~(hidden[of] >> (vec * kLanes)));
+        };
         const float* p = scores_ + key / 2 * stride + vec * kLanes;
-        bf16_leaf::values_of_visible_pair(
-            {v + key / 2 * 8, PairStage::kTileStride, stage_.v_tiles(),
-             reinterpret_cast<const std::uint32_t*>(p), sees(vec, key), sees(vec, key + 1),
-             panel.o + vec * kLanes, stride});
+        bf16_leaf::values_of_visible_pair({v + key / 2 * 8, PairStage::kTileStride,
+                                           stage_.v_tiles(),
+                                           reinterpret_cast<const std::uint32_t*>(p), sees(key),
+                                           sees(key + 1), panel.o + vec * kLanes, stride});
       }
     }
   }
 
   const FlashForwardItem& item_;
   float* scores_;
+  float* bias_rows_;
   const ScoreScale& scale_;
   PairStage stage_;
 };

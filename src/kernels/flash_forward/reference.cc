@@ -9,6 +9,7 @@ namespace raptly {
 namespace {
 
 constexpr int kMaxDim = 1024;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 class Row {
  public:
@@ -20,6 +21,9 @@ class Row {
                   query * item.q_token_stride + head * item.q_head_stride + c * item.q_dim_stride);
     }
   }
+
+  std::int64_t query() const { return query_; }
+  std::int64_t head() const { return head_; }
 
   double score(const KvRun& run, std::int64_t i) const {
     const KvView& kv = *item_.kv;
@@ -61,12 +65,17 @@ class Row {
   double o_[kMaxDim] = {};
 };
 
-// f(run, index in the run) for each key that the query sees, as often as it does.
+// f(run, index in the run, bias) for each key that the row sees, as often as it does.
 template <class Sees, class F>
-void each_visible(const KvView& kv, std::int64_t query, const Sees& sees, F&& f) {
-  for (const KvRun& run : kv.runs) {
+void each_visible(const FlashForwardItem& item, const Row& row, const Sees& sees, F&& f) {
+  for (const KvRun& run : item.kv->runs) {
     for (std::int64_t i = 0; i < run.n; ++i) {
-      for (int n = sees(query, run.first_ordinal + i); n > 0; --n) f(run, i);
+      const std::int64_t key = run.first_ordinal + i;
+      int n = sees(row.query(), key);
+      if (n == 0) continue;
+      const double bias =
+          item.bias == nullptr ? 0 : bias_of_pair(*item.bias, row.head(), row.query(), key);
+      for (; bias != -kInfinity && n > 0; --n) f(run, i, bias);
     }
   }
 }
@@ -76,19 +85,21 @@ void each_visible(const KvView& kv, std::int64_t query, const Sees& sees, F&& f)
 // The scores are computed twice rather than kept: no memory that grows with kv_len.
 void flash_forward_reference(const FlashForwardItem& item, QueryRange queries,
                              const std::function<int(std::int64_t, std::int64_t)>& sees) {
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
   for (std::int64_t query = queries.begin; query < queries.end; ++query) {
     for (int g = 0; g < item.group; ++g) {
       Row row(item, query, item.first_head + g);
-      double max = -kInfinity, sum = 0;
-      each_visible(*item.kv, query, sees, [&](const KvRun& run, std::int64_t i) {
-        max = std::fmax(max, row.score(run, i));
+      const double sink =
+          item.sinks == nullptr ? -kInfinity : static_cast<double>(item.sinks[row.head()]);
+      double max = sink, sum = 0;
+      each_visible(item, row, sees, [&](const KvRun& run, std::int64_t i, double bias) {
+        max = std::fmax(max, row.score(run, i) + bias);
       });
-      each_visible(*item.kv, query, sees, [&](const KvRun& run, std::int64_t i) {
-        const double weight = std::exp(row.score(run, i) - max);
+      each_visible(item, row, sees, [&](const KvRun& run, std::int64_t i, double bias) {
+        const double weight = std::exp(row.score(run, i) + bias - max);
         sum += weight;
         row.add(run, i, weight);
       });
+      if (sink > -kInfinity) sum += std::exp(sink - max);
       row.write(sum, sum == 0 ? -kInfinity : max + std::log(sum));
     }
   }

@@ -19,8 +19,8 @@ namespace RAPTLY_TARGET {
 
 // bf16 queries cannot take the scale, so the dot products do: s = factor * dot, in one rounding
 // with the reduction of 2^s. A negative scale turns the signs of q, so that the largest dot is the
-// largest score. With a softcap, or a factor so far from 1 that (m - 127) / factor could leave f32,
-// scores are rounded to f32 in a pass of their own and factor is 1.
+// largest score. With a softcap, a bias, or a factor so far from 1 that (m - 127) / factor could
+// leave f32, scores are rounded to f32 in a pass of their own and factor is 1.
 struct ScoreScale {
   float first = 1;  // of that pass
   float factor = 1;
@@ -32,7 +32,7 @@ struct ScoreScale {
     const float scale = static_cast<float>(item.scale) * kLog2E;
     sign = scale < 0 ? 0x80008000u : 0;
     first = std::fabs(scale);
-    separate = softcap.given() || !(first >= 0x1p-64f && first <= 0x1p64f);
+    separate = softcap.given() || item.bias != nullptr || !(first >= 0x1p-64f && first <= 0x1p64f);
     if (!separate) factor = first;
   }
   RAPTLY_INLINE Vf separately(Vf dot) const {

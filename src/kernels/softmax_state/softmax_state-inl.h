@@ -91,13 +91,30 @@ struct MergeFactors {
   }
 };
 
-// The factor of o, and lse in natural log. A row that saw nothing: 0 and -inf.
-RAPTLY_INLINE float inverse_sum(float l) { return l == 0 ? 0.0f : 1.0f / l; }
 RAPTLY_INLINE float log_sum_exp(float m, float l) {
-  if (l == 0) return kMinusInfinity;
   constexpr double kLn2 = 0.6931471805599453;
   return static_cast<float>((static_cast<double>(m) + std::log2(static_cast<double>(l))) * kLn2);
 }
+
+// What is left to do of a row whose state is final: out = o * factor. The sink (a natural
+// logarithm; -inf: none) merges as one more state, of o = 0. A row that saw nothing: factor 0, and
+// lse is the sink.
+struct RowEnd {
+  float factor = 0, lse;
+  RAPTLY_INLINE RowEnd(float m, float l, float sink) : lse(sink) {
+    if (l == 0) return;
+    if (sink == kMinusInfinity) {
+      factor = 1.0f / l;
+      lse = log_sum_exp(m, l);
+      return;
+    }
+    const Vf s = clamp_scores(set(sink * kLog2E)), sink_m = nearest_even(s);
+    const MergeFactors merge(set(m), sink_m);
+    const float sum = first_lane(merge(set(l), pow2(s, Pow2Base(sink_m))));
+    factor = first_lane(merge.total) * (1.0f / sum);
+    lse = log_sum_exp(first_lane(merge.m), sum);
+  }
+};
 
 }  // namespace RAPTLY_TARGET
 }  // namespace raptly
