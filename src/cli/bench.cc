@@ -87,35 +87,78 @@ void add_model_bench(CLI::App& bench, Action& action) {
   });
 }
 
+struct AttentionBench {
+  BenchAttentionOptions bench;
+  BenchCase custom{
+      .name = "custom", .q_len = 4096, .kv_len = 0, .n_heads = 8, .n_kv_heads = 0, .mask = ""};
+  bool list = false;
+};
+
+void add_custom_case(CLI::App& command, BenchCase& custom) {
+  const auto number = [&](const char* name, std::int64_t& value, const char* help) {
+    command.add_option(name, value, help)
+        ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 24))
+        ->type_name("N");
+  };
+  command.add_option("--mask", custom.mask, "A case of your own, f32: its mask, or all")
+      ->type_name("TEXT");
+  number("--q", custom.q_len, "Queries of it (default 4096)");
+  number("--kv", custom.kv_len, "Keys (default: as many)");
+  number("--heads", custom.n_heads, "Query heads (default 8)");
+  number("--kv-heads", custom.n_kv_heads, "Key heads (default: as many)");
+  number("--head-dim", custom.head_dim, "Of q, k and v (default 64)");
+}
+
+int run_attention(AttentionBench options, Console& console) {
+  BenchCase& custom = options.custom;
+  if (options.list) {
+    for (const std::string& name : bench_attention_cases()) console.out() << name << '\n';
+    return kExitFine;
+  }
+  if (!custom.mask.empty()) {
+    if (custom.kv_len == 0) custom.kv_len = custom.q_len;
+    if (custom.n_kv_heads == 0) custom.n_kv_heads = custom.n_heads;
+    options.bench.custom = custom;
+  }
+  const int code = bench_attention_command(options.bench, console.out());
+  if (code != kExitWrongUse) return code;
+  throw WrongUse{"[cli] no case has '" + options.bench.filter +
+                 "' in its name. \"raptly bench attention --list\" lists them."};
+}
+
 void add_attention_bench(CLI::App& bench, Action& action) {
-  auto options = std::make_shared<BenchAttentionOptions>();
+  auto options = std::make_shared<AttentionBench>();
+  BenchAttentionOptions& attention = options->bench;
   CLI::App* command = bench.add_subcommand("attention", "Attention against the machine's peak");
-  std::string cases;
-  for (const std::string& name : bench_attention_cases()) cases += "\n  " + name;
-  command->add_option("--case", options->filter, "Only cases whose name contains this")
-      ->type_name("NAME");
   command
-      ->add_option("-t,--threads", options->threads, "Threads, one run each (default: 1 and all)")
+      ->add_option("--case", attention.filter,
+                   "Only the case of this name, or those that have it in their name")
+      ->type_name("NAME");
+  command->add_flag("--list", options->list, "Write the names of the cases");
+  command
+      ->add_option("-t,--threads", attention.threads, "Threads, one run each (default: 1 and all)")
       ->delimiter(',')
       ->check(CLI::Range(1, 1024))
       ->type_name("N,N...");
-  command->add_option("--seconds", options->seconds, "Time for each case, at least two runs")
+  command->add_option("--seconds", attention.seconds, "Time for each case, at least two runs")
       ->check(CLI::Range(0.0, 3600.0))
       ->type_name("S")
       ->capture_default_str();
-  command->add_flag("--bars", options->bars, "Draw time and memory beside standard attention");
-  command->add_flag("--json", options->json, "Write a JSON list");
+  add_custom_case(*command, options->custom);
+  command->add_flag("--alone", attention.alone,
+                    "Neither standard attention beside it nor the peak of memory");
+  command->add_flag("--bars", attention.bars, "Draw time and memory beside standard attention");
+  command->add_flag("--json", attention.json, "Write a JSON list");
   command->footer(
       "Each figure is a ratio to the FMA peak or read bandwidth that this run measures.\n"
-      "Cases:" +
-      cases + "\nExample:\n  raptly bench attention --case causal-4k --bars");
+      "Cases: full causal gqa odd-dims cross draft window longformer bigbird prefix documents\n"
+      "  alibi dense-bias llama2-70b mistral-7b falcon-7b ablation bf16 decode small, each with "
+      "sizes (--list)\n"
+      "Examples:\n"
+      "  raptly bench attention --case causal-4k-d64 --bars\n"
+      "  raptly bench attention --mask 'causal & window(1023, 0)' --q 32768 --heads 4");
   command->callback([options, &action] {
-    action = [options](Console& console) {
-      const int code = bench_attention_command(*options, console.out());
-      if (code != kExitWrongUse) return code;
-      throw WrongUse{"[cli] no case has '" + options->filter +
-                     "' in its name. \"raptly bench attention --help\" lists them."};
-    };
+    action = [options](Console& console) { return run_attention(*options, console); };
   });
 }
 

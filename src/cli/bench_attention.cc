@@ -70,7 +70,7 @@ void describe_plan(const BenchCase& c, const AttentionOptions& options, Executio
 }
 
 // Where each run of the case is called and measured.
-BenchAttentionResult run_case(const BenchCase& c, int threads, double seconds) {
+BenchAttentionResult run_case(const BenchCase& c, int threads, const BenchAttentionOptions& bench) {
   const BenchTensors data(c);
   AttentionOptions options;
   options.mask = Mask::parse(c.mask);
@@ -80,10 +80,12 @@ BenchAttentionResult run_case(const BenchCase& c, int threads, double seconds) {
   BenchAttentionResult result;
   result.shape = c;
   result.threads = threads;
-  result.extra_mb = extra_peak_mb([&] {
-    ExecutionContext context(threads);
-    attend(context);
-  });
+  if (!bench.alone) {
+    result.extra_mb = extra_peak_mb([&] {
+      ExecutionContext context(threads);
+      attend(context);
+    });
+  }
   ExecutionContext context(threads);
   const bool bf16_dots =
       flash_forward_level(context.isa(), c.q_dtype, c.kv_dtype) == Isa::kAvx512Bf16;
@@ -94,11 +96,21 @@ BenchAttentionResult run_case(const BenchCase& c, int threads, double seconds) {
                                                                  data.kv_nbytes(), context));
   };
   measure_machine();
-  result.milliseconds = 1e3 * best_time(seconds, [&] { attend(context); });
+  result.milliseconds = 1e3 * best_time(bench.seconds, [&] { attend(context); });
   measure_machine();
-  run_baselines(c, context, seconds / 2, result);
+  if (!bench.alone) run_baselines(c, context, bench.seconds / 2, result);
   describe_plan(c, options, context, result);
   return result;
+}
+
+std::vector<BenchCase> cases_of(const BenchAttentionOptions& options) {
+  if (options.custom) return {*options.custom};
+  std::vector<BenchCase> part_of_name;
+  for (BenchCase& c : all_bench_cases()) {
+    if (c.name == options.filter) return {c};
+    if (c.name.find(options.filter) != std::string::npos) part_of_name.push_back(std::move(c));
+  }
+  return part_of_name;
 }
 
 void for_each_run(const BenchAttentionOptions& options,
@@ -108,9 +120,8 @@ void for_each_run(const BenchAttentionOptions& options,
     threads = {1};
     if (default_thread_count() > 1) threads.push_back(default_thread_count());
   }
-  for (const BenchCase& c : all_bench_cases()) {
-    if (c.name.find(options.filter) == std::string::npos) continue;
-    for (const int n : threads) done(run_case(c, n, options.seconds));
+  for (const BenchCase& c : cases_of(options)) {
+    for (const int n : threads) done(run_case(c, n, options));
   }
 }
 

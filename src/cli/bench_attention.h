@@ -6,6 +6,7 @@
 #pragma once
 
 #include <iosfwd>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,11 +16,13 @@
 namespace raptly {
 
 struct BenchAttentionOptions {
-  std::string filter;        // runs the cases whose name contains it; empty: all
-  std::vector<int> threads;  // empty: 1 and all
+  std::string filter;  // runs the case of this name, or all whose name contains it
+  std::optional<BenchCase> custom = std::nullopt;  // runs this one instead
+  std::vector<int> threads;                        // empty: 1 and all
   bool json = false;
   bool bars = false;     // a picture of time and memory against standard attention
   double seconds = 1.0;  // spent on each case, at least two runs
+  bool alone = false;    // neither baselines nor the child process that measures memory
 };
 
 struct BenchAttentionResult {

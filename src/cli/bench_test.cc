@@ -1,0 +1,89 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+#include <vector>
+
+#include "cli/bench_attention.h"
+#include "cli/bench_cases.h"
+#include "cli/bench_measure.h"
+#include "cli/test_program.h"
+
+namespace raptly {
+namespace {
+
+using test::ProgramRun;
+using test::run_program;
+
+TEST(BenchAttention, ACaseOfYourOwnReportsWhatScriptsRead) {
+  const ProgramRun run = run_program({"bench", "attention", "--mask", "causal & window(7, 0)",
+                                      "--q", "96", "--kv", "160", "--heads", "4", "--kv-heads", "2",
+                                      "--head-dim", "16", "-t", "2", "--seconds", "0", "--json"});
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  const auto list = nlohmann::json::parse(run.out);
+  ASSERT_EQ(list.size(), 1u);
+  const auto& row = list[0];
+  EXPECT_EQ(row["case"], "custom");
+  EXPECT_EQ(row["threads"], 2);
+  EXPECT_EQ(row["mask"], "causal & window(7, 0)");
+  EXPECT_EQ(row["kv_len"], 160);
+  EXPECT_EQ(row["n_kv_heads"], 2);
+  EXPECT_DOUBLE_EQ(row["density"], 8.0 / 160);
+  const double pairs = 96 * 8 * 4;
+  EXPECT_NEAR(row["gflops"].get<double>(), 4 * pairs * 16 / row["ms"].get<double>() / 1e6, 1e-6);
+  EXPECT_NEAR(row["ratio"].get<double>(),
+              row["gflops"].get<double>() / row["peak_gflops"].get<double>(), 1e-9);
+  EXPECT_GT(row["standard_ms"], 0);
+  EXPECT_GT(row["standard_mb"], 96 * 160 * 4 / 1e6);
+  EXPECT_GE(row["extra_mb"], 0);
+}
+
+TEST(BenchAttention, NamesAreUniqueAndListed) {
+  std::set<std::string> names;
+  for (const BenchCase& c : all_bench_cases()) {
+    EXPECT_TRUE(names.insert(c.name).second) << c.name;
+    EXPECT_EQ(c.n_heads % c.n_kv_heads, 0) << c.name;
+  }
+  for (const char* mechanism :
+       {"full", "causal", "gqa", "cross", "window", "longformer", "bigbird", "prefix", "documents",
+        "decode", "small", "odd-dims", "llama2-70b", "mistral-7b", "falcon-7b", "ablation"}) {
+    EXPECT_TRUE(std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+      return name.starts_with(mechanism);
+    })) << mechanism;
+  }
+  const ProgramRun run = run_program({"bench", "attention", "--list"});
+  std::istringstream lines(run.out);
+  std::set<std::string> listed;
+  for (std::string line; std::getline(lines, line);) listed.insert(line);
+  EXPECT_EQ(listed, names);
+}
+
+TEST(BenchAttention, AWrongMaskIsOneLine) {
+  const ProgramRun run =
+      run_program({"bench", "attention", "--mask", "windw(3)", "--seconds", "0"});
+  EXPECT_EQ(run.exit_code, 2);
+  EXPECT_NE(run.err.find("windw"), std::string::npos) << run.err;
+}
+
+TEST(BenchMeasure, ExtraPeakIsWhatTheRunTouches) {
+  constexpr std::size_t kBytes = 64 << 20;
+  const double mb = extra_peak_mb([] {
+    std::vector<char> memory(kBytes, 1);
+    volatile char sink = memory[kBytes / 2];
+    static_cast<void>(sink);
+  });
+  if (mb < 0) GTEST_SKIP() << "this system does not report VmHWM";
+  EXPECT_NEAR(mb, static_cast<double>(kBytes) / 1e6, 5);
+  EXPECT_LT(extra_peak_mb([] {}), 1);
+}
+
+TEST(BenchMeasure, NoTimeIsTwoRuns) {
+  int runs = 0;
+  EXPECT_LT(best_time(0, [&] { ++runs; }), 1);
+  EXPECT_EQ(runs, 2);  // its own warm-up, and one more
+}
+
+}  // namespace
+}  // namespace raptly
