@@ -1,8 +1,13 @@
 // `raptly chat`: a conversation, turn by turn.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdio>
 #include <ctime>
 #include <iostream>
 
 #include "cli/model_options.h"
+#include "cli/option_checks.h"
 #include "cli/program.h"
 #include "cli/reply.h"
 #include "raptly/error.h"
@@ -18,7 +23,8 @@ constexpr std::int64_t kDefaultContext = 8192;
 struct ChatOptions {
   ModelOptions model;
   GenerateOptions generate;
-  std::string prompt;  // one turn only; empty: turns from stdin
+  bool once = false;  // one turn only, `prompt`; otherwise turns from stdin
+  std::string prompt;
   std::string system;
   std::int64_t context = kDefaultContext;
   bool json = false;
@@ -64,6 +70,7 @@ class Conversation {
         encode_chat(*loaded_.model->chat_template(), loaded_.model->tokenizer(), messages_,
                     {"", "", true, date});
     if (ids.empty()) throw Error(ErrorCode::kNotSupported, "[chat] the template wrote no text.");
+    check_room(static_cast<std::int64_t>(ids.size()));
     // What the cache has of this conversation stays; at least one token is read anew for its
     // logits.
     std::size_t kept = 0;
@@ -76,6 +83,22 @@ class Conversation {
     stored_.insert(stored_.end(), r.result.tokens.begin(), r.result.tokens.end());
     stored_.resize(std::min(stored_.size(), static_cast<std::size_t>(cache_.length(sequence_))));
     return r;
+  }
+
+  void check_room(std::int64_t n_tokens) const {
+    const std::int64_t capacity = cache_.capacity(sequence_);
+    if (n_tokens <= capacity) return;
+    const bool first = messages_.size() <= (options_.system.empty() ? 1u : 2u);
+    const std::int64_t trained = loaded_.model->config().max_positions;
+    std::string text = first ? "[chat] the message comes to " : "[chat] the conversation comes to ";
+    text += std::to_string(n_tokens) + " tokens, more than the context of " +
+            std::to_string(capacity) + ". ";
+    text += first ? "Shorten it" : "/reset starts anew";
+    if (trained <= 0) text += ", or give a larger --context";
+    if (trained > capacity) {
+      text += ", or give a larger --context (up to " + std::to_string(trained) + ")";
+    }
+    throw Error(ErrorCode::kContextFull, text + ".");
   }
 
   const ChatOptions& options_;
@@ -94,7 +117,10 @@ void write_turn(const Reply& r, bool json, Console& console) {
     console.out() << '\n';
   }
   console.flush();
-  if (console.talks()) console.say(console.dim(reply_summary(r)));
+  if (!console.talks()) return;
+  std::string summary = reply_summary(r);
+  if (r.result.finish_reason == FinishReason::kContext) summary += "; /reset starts anew";
+  console.say(console.dim(summary));
 }
 
 // One turn under Ctrl-C; the exit code. A template that refuses (roles that must alternate ...) or
@@ -111,31 +137,71 @@ int guarded_turn(Conversation& conversation, const std::string& text, bool json,
   }
 }
 
+// What a line of stdin is.
+enum class Line { kMessage, kNothing, kReset, kExit, kUnknown, kEnd, kInterrupted };
+
+// "/word" alone or before a space is a command; "/usr/bin is what?" is a message.
+Line kind_of(const std::string& line) {
+  const std::size_t begin = line.find_first_not_of(" \t\r");
+  if (begin == std::string::npos) return Line::kNothing;
+  const std::size_t end = line.find_last_not_of(" \t\r") + 1;
+  const std::string said = line.substr(begin, end - begin);
+  if (said == "/reset") return Line::kReset;
+  if (said == "/exit") return Line::kExit;
+  const std::string word = said.substr(0, said.find_first_of(" \t"));
+  const bool command = word.size() > 1 && word[0] == '/' && word.find('/', 1) == std::string::npos;
+  return command ? Line::kUnknown : Line::kMessage;
+}
+
+Line read_line(std::string& line) {
+  const InterruptGuard guard;  // Ctrl-C makes the read fail
+  if (std::getline(std::cin, line)) return kind_of(line);
+  if (InterruptGuard::interrupted()) return Line::kInterrupted;
+  if (std::ferror(stdin) == 0) return Line::kEnd;
+  throw Error(ErrorCode::kIo, "[cli] standard input could not be read.");
+}
+
+void complain_of_command(const std::string& line, Console& console) {
+  console.complain("[chat] there is no command " + line.substr(line.find('/')) +
+                   ". There are /reset (start anew) and /exit.");
+}
+
 int talk(Conversation& conversation, bool json, Console& console) {
   const bool alone = !console.listens();  // turns come from a file or a pipe, one a line
   if (!alone)
     console.say(console.dim("/reset starts anew, /exit or Ctrl-D ends, Ctrl-C interrupts"));
   int code = kExitFine;
-  std::string line;
   for (;;) {
     if (!alone) std::cerr << (console.talks() ? "\n> " : "> ") << std::flush;
-    if (!std::getline(std::cin, line)) break;
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    if (line == "/exit") break;
-    if (line == "/reset") {
-      conversation.reset();
-      continue;
+    std::string line;
+    const Line kind = read_line(line);
+    if (!alone && (kind == Line::kEnd || kind == Line::kInterrupted)) console.say("");
+    if (kind == Line::kInterrupted) return kExitInterrupted;
+    if (kind == Line::kEnd || kind == Line::kExit) return alone ? code : kExitFine;
+    if (kind == Line::kReset) conversation.reset();
+    if (kind == Line::kUnknown) {
+      complain_of_command(line, console);
+      code = kExitFailed;
     }
+    if (kind != Line::kMessage) continue;
     const int turn = guarded_turn(conversation, line, json, console);
     if (turn != kExitFine) code = turn;
-    if (alone && turn == kExitInterrupted) break;
+    if (alone && turn == kExitInterrupted) return code;
   }
-  if (std::cin.bad()) throw Error(ErrorCode::kIo, "[cli] standard input could not be read.");
-  if (!alone && std::cin.eof()) console.say("");
-  return alone ? code : kExitFine;
+}
+
+// What -p says. Throws WrongUse where that is nothing, kIo where stdin cannot be read.
+std::string text_to_say(const std::string& prompt) {
+  std::string text = prompt == "-" ? read_file_or_stdin("-") : prompt;
+  if (text.find_first_not_of(" \t\r\n") != std::string::npos) return text;
+  throw WrongUse{"[cli] the prompt is empty. Give -p some text."};
 }
 
 int chat(const ChatOptions& options, Console& console) {
+  const std::string text = options.once ? text_to_say(options.prompt) : "";
+  if (!options.once && fcntl(STDIN_FILENO, F_GETFD) < 0) {
+    throw Error(ErrorCode::kIo, "[cli] standard input could not be read: it is closed.");
+  }
   LoadedModel loaded;
   {
     const InterruptGuard guard;
@@ -147,9 +213,8 @@ int chat(const ChatOptions& options, Console& console) {
                                               "any text.");
   }
   Conversation conversation(options, loaded, console);
-  if (options.prompt.empty()) return talk(conversation, options.json, console);
-  const std::string text = options.prompt == "-" ? read_file_or_stdin("-") : options.prompt;
-  return guarded_turn(conversation, text, options.json, console);
+  return options.once ? guarded_turn(conversation, text, options.json, console)
+                      : talk(conversation, options.json, console);
 }
 
 }  // namespace
@@ -158,24 +223,33 @@ void add_chat(CLI::App& app, Action& action) {
   auto options = std::make_shared<ChatOptions>();
   CLI::App* command = app.add_subcommand("chat", "Talk to a model, turn by turn");
   add_model_options(*command, options->model);
-  command->add_option("-p,--prompt,--once", options->prompt, "Say this and leave; -: read stdin")
-      ->type_name("TEXT");
+  CLI::Option* prompt =
+      command
+          ->add_option("-p,--prompt,--once", options->prompt,
+                       "Say this and leave; -: all of stdin, its last newline too")
+          ->type_name("TEXT");
   command->add_option("--system", options->system, "What the model is told about its part")
       ->type_name("TEXT");
-  command->add_option("--context", options->context, "Tokens that the conversation may have")
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31))
+  command
+      ->add_option("--context", options->context,
+                   "Tokens that the conversation may have, at most the model's")
+      ->check(whole_number(1, std::int64_t{1} << 31))
       ->type_name("N")
       ->capture_default_str();
   add_generate_options(*command, options->generate);
   add_number_options(*command, options->model);
   command->add_flag("--json", options->json, "Write one JSON object a turn");
   command->footer(
-      "The model's own chat template makes the prompt. Without -p each line of stdin is a turn;\n"
-      "/reset starts anew, /exit or the end of input leaves. Ctrl-C ends an answer and keeps it.\n"
+      "The model's own chat template makes the prompt. Without -p each line of stdin is a turn,\n"
+      "without its newline; /reset starts anew, /exit or the end of input leaves. Ctrl-C ends an\n"
+      "answer and keeps it; where a message is awaited it leaves. --json: \"tokens\" has every "
+      "token\n"
+      "that was generated, those too whose text --stop cut.\n"
       "Examples:\n"
       "  raptly chat model.gguf\n"
       "  raptly chat model.gguf --system \"Answer in one sentence.\" -p \"Why is the sky blue?\"");
-  command->callback([options, &action] {
+  command->callback([options, prompt, &action] {
+    options->once = prompt->count() > 0;
     action = [options](Console& console) { return chat(*options, console); };
   });
 }

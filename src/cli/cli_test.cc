@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <array>
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -22,15 +23,6 @@ std::string repeat(const std::string& text, int n) {
   std::string out;
   for (int i = 0; i < n; ++i) out += text;
   return out;
-}
-
-// One line that starts with "raptly: " and holds `part`, nothing on stdout.
-void expect_failure(const ProgramRun& run, int exit_code, const std::string& part) {
-  EXPECT_EQ(run.exit_code, exit_code) << run.err;
-  EXPECT_EQ(run.out, "");
-  EXPECT_EQ(run.err.rfind("raptly: ", 0), 0u) << run.err;
-  EXPECT_NE(run.err.find(part), std::string::npos) << run.err;
-  EXPECT_EQ(run.err.find('\n'), run.err.size() - 1) << run.err;
 }
 
 class TemporaryFile {
@@ -206,30 +198,6 @@ TEST(Cli, CtrlCKeepsWhatWasWritten) {
   EXPECT_EQ(run.out.back(), '\n');
 }
 
-TEST(Cli, ChatTakesTurnsFromItsInput) {
-  const ProgramRun run = run_program({"chat", kModel, "-n", "6", "--json"},
-                                     {"the in\n\nthe an\n/reset\nthe in\n", "", {}, false, false});
-  EXPECT_EQ(run.exit_code, 0) << run.err;
-  EXPECT_EQ(run.err, "");
-  std::istringstream lines(run.out);
-  std::vector<json> turns;
-  for (std::string line; std::getline(lines, line);) turns.push_back(json::parse(line));
-  ASSERT_EQ(turns.size(), 3u);
-  EXPECT_EQ(turns[0]["tokens"], turns[2]["tokens"]);  // /reset: as if nothing had been said
-  // What was said before is in the cache and not read again.
-  EXPECT_LT(turns[1]["prompt_tokens"], 40);
-  const ProgramRun once = run_program({"chat", kModel, "-n", "6", "--json", "-p", "the in"});
-  EXPECT_EQ(json::parse(once.out)["tokens"], turns[0]["tokens"]);
-}
-
-TEST(Cli, ChatGoesOnAfterATurnThatDoesNotFit) {
-  const ProgramRun run = run_program({"chat", kModel, "-n", "4"},
-                                     {repeat("ab", 200) + "\nthe\n", "", {}, false, false});
-  EXPECT_EQ(run.exit_code, 1);
-  EXPECT_NE(run.err.find("context of 256"), std::string::npos) << run.err;
-  EXPECT_NE(run.out, "");
-}
-
 TEST(Cli, TokenizeThereAndBack) {
   const ProgramRun ids =
       run_program({"tokenize", kModel, "-"}, {"the <|im_end|>\n", "", {}, false, false});
@@ -258,11 +226,49 @@ TEST(Cli, LogitsAreANumpyFile) {
 
 TEST(Cli, LogitsLeaveNoHalfFile) {
   const TemporaryFile file("half.npy");
-  // 300 tokens do not fit into a context of 256: the file is begun and taken away again.
-  std::string tokens = "1";
-  for (int i = 0; i < 299; ++i) tokens += ",2";
-  expect_failure(run_program({"logits", kModel, "--tokens", tokens, "-o", file.path}), 1, "256");
+  {
+    NpyWriter writer(file.path, 2, 2);
+    const std::array<float, 2> row = {1, 2};
+    writer.write(row);
+    EXPECT_TRUE(file.exists());
+  }
   EXPECT_FALSE(file.exists());
+}
+
+TEST(Cli, LogitsAreRefusedBeforeAnythingIsComputed) {
+  const TemporaryFile file("refused.npy");
+  std::string tokens = "1";
+  for (int i = 0; i < 255; ++i) tokens += ",2";
+  expect_failure(run_program({"logits", kModel, "--tokens", tokens + ",3", "-o", file.path}), 1,
+                 "257 tokens were given. The model's context has 256");
+  expect_failure(run_program({"logits", kModel, "--tokens", "1,2,288", "-o", file.path}), 2,
+                 "token 2 is 288");
+  EXPECT_FALSE(file.exists());
+  EXPECT_EQ(run_program({"logits", kModel, "--tokens", tokens, "-o", file.path}).exit_code, 0);
+}
+
+TEST(Cli, LogitsGoToStandardOutput) {
+  const ProgramRun run = run_program({"logits", kModel, "--tokens", "1,2", "-o", "-"});
+  EXPECT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_EQ(run.out.substr(0, npy_header(2, 288).size()), npy_header(2, 288));
+  EXPECT_EQ(run.out.size(), npy_header(2, 288).size() + 2 * 288 * 4);
+  EXPECT_FALSE(TemporaryFile("-").exists());
+  ProgramInput closed;
+  closed.close_output = true;
+  const ProgramRun gone = run_program({"logits", kModel, "--tokens", "1,2", "-o", "-"}, closed);
+  EXPECT_EQ(gone.exit_code, 1);
+  EXPECT_EQ(gone.err, "");
+  expect_failure(run_program({"logits", kModel, "--tokens", "1", "-o", "-", "--json"}), 2,
+                 "Name a file");
+}
+
+TEST(Cli, LogitsSayWhatTheyWrote) {
+  const TemporaryFile file("said.npy");
+  const ProgramRun run =
+      run_program({"logits", kModel, "--tokens", "1,2", "-o", file.path, "--json"});
+  EXPECT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_EQ(json::parse(run.out),
+            (json{{"file", file.path}, {"shape", {2, 288}}, {"dtype", "f32"}}));
 }
 
 TEST(Cli, PerplexityIsJson) {
@@ -304,6 +310,14 @@ TEST(Cli, CheckShowsEqualBits) {
   EXPECT_EQ(result["equal"], true);
   EXPECT_GE(result["runs"].size(), 6u);
   EXPECT_EQ(run_program({"check", kModel}).out.find("FAILED"), std::string::npos);
+}
+
+TEST(Cli, CheckKeepsToTheContextAndToShortSteps) {
+  expect_failure(run_program({"check", kModel, "--tokens", "257"}), 1, "context has 256");
+  // A long prompt goes in chunks, between which Ctrl-C is heard.
+  const json result = json::parse(run_program({"check", kModel, "--tokens", "256", "--json"}).out);
+  EXPECT_EQ(result["equal"], true);
+  EXPECT_EQ(result["runs"][0]["how"], "1 thread, the prompt in chunks of 192 tokens");
 }
 
 TEST(Cli, ProbeNamesTheLevels) {

@@ -117,8 +117,9 @@ void print_text(const Checkpoint& checkpoint, std::ostream& out) {
     key_width = std::max(key_width, key.size());
   for (const CheckpointTensor& t : checkpoint.tensors())
     name_width = std::max(name_width, t.name.size());
-  out << format_name(checkpoint.format()) << ", " << checkpoint.tensors().size() << " tensors, "
-      << checkpoint.file_bytes() << " bytes\n\n";
+  out << format_name(checkpoint.format()) << ", " << checkpoint.tensors().size()
+      << (checkpoint.tensors().size() == 1 ? " tensor, " : " tensors, ") << checkpoint.file_bytes()
+      << " bytes\n\n";
   for (const auto& [key, value] : checkpoint.metadata().all()) {
     out << key << std::string(key_width + 2 - key.size(), ' ') << value_text(value) << '\n';
   }

@@ -1,4 +1,5 @@
 #include "cli/inspect.h"
+#include "cli/model_options.h"
 #include "cli/program.h"
 
 namespace raptly {
@@ -14,6 +15,7 @@ void add_inspect(CLI::App& app, Action& action) {
       ->required()
       ->type_name("PATH");
   command->add_flag("--json", options->json, "Write one JSON object");
+  add_idle_threads_option(*command);
   command->footer(
       "Examples:\n"
       "  raptly inspect model.gguf\n"

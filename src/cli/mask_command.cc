@@ -8,6 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/mask_picture.h"
+#include "cli/model_options.h"
+#include "cli/option_checks.h"
 #include "cli/program.h"
 
 namespace raptly {
@@ -96,7 +98,7 @@ int run(Options options, Console& console) {
 void add_mask(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   constexpr std::int64_t kMost = std::int64_t{1} << 20;
-  const CLI::Range length(std::int64_t{0}, kMost);
+  const CLI::Validator length = whole_number(0, kMost);
   CLI::App* command = app.add_subcommand("mask", "Draw a mask and say what it costs");
   command
       ->add_option("mask", options->text,
@@ -107,23 +109,24 @@ void add_mask(CLI::App& app, Action& action) {
   command->add_option("--kv", options->shape.kv_len, "Keys (default: as many as queries)")
       ->check(length);
   command->add_option("--batch", options->shape.batch, "Batch entries (0: as the mask says, or 1)")
-      ->check(CLI::Range(std::int64_t{0}, kMost))
+      ->check(length)
       ->capture_default_str();
   command->add_option("--heads", options->shape.n_heads, "Heads (0: as the mask says, or 1)")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{4096}))
+      ->check(whole_number(0, 4096))
       ->capture_default_str();
   command->add_option("--head-dim", options->shape.head_dim, "For the FLOPs and bytes")
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1024}))
+      ->check(whole_number(1, 1024))
       ->capture_default_str();
   command->add_option("--entry", options->entry, "The batch entry to draw")
-      ->check(CLI::NonNegativeNumber)
+      ->check(length)
       ->capture_default_str();
   command->add_option("--head", options->head, "The head to draw")
-      ->check(CLI::NonNegativeNumber)
+      ->check(length)
       ->capture_default_str();
   command->add_option("--png", options->png, "Write the picture as a PNG file too")
       ->type_name("FILE");
   command->add_flag("--json", options->json, "Write one JSON object instead of picture and text");
+  add_idle_threads_option(*command);
   command->footer(
       "Examples:\n"
       "  raptly mask 'causal & window(256, 0)'\n"

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <system_error>
 
+#include "cli/option_checks.h"
 #include "cli/program.h"
 #include "raptly/error.h"
 
@@ -28,22 +29,30 @@ DType kv_dtype(const ModelOptions& options) {
     throw WrongUse{"[cli] --kv int8 is not in this version. There are: f32, bf16, f16."};
   }
   if (options.exact || options.kv == "f32") return DType::kF32;
-  return options.kv == "bf16" ? DType::kBf16 : DType::kF16;
+  if (options.kv == "bf16") return DType::kBf16;
+  if (options.kv.empty() || options.kv == "f16") return DType::kF16;
+  throw WrongUse{"[cli] --kv is '" + options.kv + "'. There are: f32, bf16, f16."};
 }
 
 }  // namespace
 
 void add_threads_option(CLI::App& command, int& threads) {
   command.add_option("-t,--threads", threads, "Threads; 0: one for each core that may be used")
-      ->check(CLI::Range(0, 1024))
+      ->check(whole_number(0, 1024))
       ->type_name("N")
       ->capture_default_str();
 }
 
-void add_model_options(CLI::App& command, ModelOptions& options) {
+void add_idle_threads_option(CLI::App& command) {
   command
-      .add_option("model", options.path,
-                  "A .gguf file, a .safetensors file, or a Hugging Face model directory")
+      .add_option_function<int>(
+          "-t,--threads", [](int) {}, "Taken as everywhere; one does the work")
+      ->check(whole_number(0, 1024))
+      ->type_name("N");
+}
+
+void add_model_options(CLI::App& command, ModelOptions& options) {
+  command.add_option("model", options.path, "A .gguf file or a Hugging Face model directory")
       ->required()
       ->type_name("PATH");
   add_threads_option(command, options.threads);
@@ -53,10 +62,8 @@ void add_number_options(CLI::App& command, ModelOptions& options) {
   command.add_flag("--exact", options.exact,
                    "Activations and cache in f32: slower, equal to a reference in f32");
   command.add_option("--kv", options.kv, "How keys and values are stored (default f16)")
-      ->check(CLI::IsMember({"f32", "bf16", "f16", "int8"}))
       ->type_name("f32|bf16|f16");
   command.add_option("--cache", options.cache, "How the cache lays them out (default contiguous)")
-      ->check(CLI::IsMember({"contiguous", "rolling", "paged"}))
       ->type_name("contiguous");
 }
 
@@ -88,28 +95,38 @@ void add_generate_options(CLI::App& command, GenerateOptions& options) {
     return command.add_option(name, value, help)->capture_default_str();
   };
   number("-n,--tokens", options.max_tokens, "Tokens to write at most")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 31))
+      ->check(whole_number(0, std::int64_t{1} << 31))
       ->type_name("N");
   number("--temp", s.temperature, "Temperature; 0: always the likeliest token")
-      ->check(CLI::Range(0.0, 100.0))
+      ->check(real_number(0, 100))
       ->type_name("T");
   number("--top-k", s.top_k, "Choose among the K likeliest tokens; 0: off")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 31))
+      ->check(whole_number(0, std::int64_t{1} << 31))
       ->type_name("K");
   number("--top-p", s.top_p, "Choose among tokens that sum up to probability P; 1: off")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(real_number(0, 1, LowEnd::kExcluded))
       ->type_name("P");
   number("--min-p", s.min_p, "Drop tokens below M times the likeliest one's probability; 0: off")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(real_number(0, 1))
       ->type_name("M");
   number("--repeat-penalty", s.repeat_penalty, "Make tokens that were seen less likely; 1: off")
-      ->check(CLI::Range(0.01, 100.0))
+      ->check(real_number(0.01, 100))
       ->type_name("R");
-  number("--seed", s.seed, "Seed of the random choice; the same seed gives the same text")
+  number("--seed", s.seed,
+         "Seed of the random choice, 0 unless given: the same seed gives the same text")
+      ->check(seed_number())
       ->type_name("S");
   command.add_option("--stop", options.stop, "Stop before this text; may be given several times")
       ->type_name("TEXT")
       ->allow_extra_args(false);
+}
+
+void check_context(const Model& model, std::int64_t n, std::string_view where) {
+  const std::int64_t trained = model.config().max_positions;
+  if (trained <= 0 || n <= trained) return;
+  throw Error(ErrorCode::kContextFull, "[" + std::string(where) + "] " + std::to_string(n) +
+                                           " tokens were given. The model's context has " +
+                                           std::to_string(trained) + ".");
 }
 
 std::int64_t cache_capacity(const Model& model, std::int64_t wanted) {

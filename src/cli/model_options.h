@@ -30,6 +30,8 @@ void add_model_options(CLI::App& command, ModelOptions& options);
 // --exact, --kv, --cache
 void add_number_options(CLI::App& command, ModelOptions& options);
 void add_threads_option(CLI::App& command, int& threads);
+// --threads for a command that needs but one: taken, as by every command, and without effect.
+void add_idle_threads_option(CLI::App& command);
 
 struct LoadedModel {
   std::unique_ptr<ExecutionContext> context;
@@ -43,6 +45,10 @@ LoadedModel load(const ModelOptions& options, Console& console);
 
 // -n, --temp, --top-k, --top-p, --min-p, --repeat-penalty, --seed, --stop
 void add_generate_options(CLI::App& command, GenerateOptions& options);
+
+// Throws kContextFull where `n` tokens are more than the model was trained for; `where` begins the
+// message.
+void check_context(const Model& model, std::int64_t n, std::string_view where);
 
 // Tokens that a cache of `wanted` tokens may have: no more than the model was trained for.
 std::int64_t cache_capacity(const Model& model, std::int64_t wanted);

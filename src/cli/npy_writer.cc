@@ -1,11 +1,13 @@
 #include "cli/npy_writer.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <bit>
 #include <cerrno>
 #include <system_error>
 
+#include "cli/console.h"
 #include "raptly/error.h"
 
 namespace raptly {
@@ -25,11 +27,21 @@ std::string npy_header(std::int64_t rows, std::int64_t columns) {
   return header + dict;
 }
 
+namespace {
+
+std::FILE* open_output(const std::string& path) {
+  if (path != "-") return std::fopen(path.c_str(), "wb");
+  const int copy = dup(STDOUT_FILENO);
+  return copy < 0 ? nullptr : fdopen(copy, "wb");
+}
+
+}  // namespace
+
 NpyWriter::NpyWriter(std::string path, std::int64_t rows, std::int64_t columns)
-    : path_(std::move(path)), file_(std::fopen(path_.c_str(), "wb")) {
+    : path_(std::move(path)), file_(open_output(path_)) {
   if (file_ == nullptr) fail();
   struct stat info{};
-  regular_ = fstat(fileno(file_), &info) == 0 && S_ISREG(info.st_mode);
+  regular_ = path_ != "-" && fstat(fileno(file_), &info) == 0 && S_ISREG(info.st_mode);
   const std::string header = npy_header(rows, columns);
   put(header.data(), header.size());
 }
@@ -59,8 +71,11 @@ void NpyWriter::put(const void* bytes, std::size_t n) {
 }
 
 void NpyWriter::fail() const {
+  const bool out = path_ == "-";
+  if (out && errno == EPIPE) throw Console::Closed{};
   const std::string reason = std::generic_category().message(errno);
-  throw Error(ErrorCode::kIo, "[cli] " + path_ + " could not be written: " + reason + ".");
+  throw Error(ErrorCode::kIo, "[cli] " + (out ? "standard output" : path_) +
+                                  " could not be written: " + reason + ".");
 }
 
 }  // namespace raptly

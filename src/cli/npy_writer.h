@@ -11,7 +11,8 @@ namespace raptly {
 std::string npy_header(std::int64_t rows, std::int64_t columns);
 
 // A file that is whole or not there: unless finish() came, the destructor removes it (but never a
-// device such as /dev/full). Throws kIo with the system's reason.
+// device such as /dev/full). "-" is stdout, which keeps what it got. Throws kIo with the system's
+// reason; Console::Closed when the reader of stdout is gone.
 class NpyWriter {
  public:
   NpyWriter(std::string path, std::int64_t rows, std::int64_t columns);

@@ -8,6 +8,7 @@
 #include <new>
 
 #include "raptly/error.h"
+#include "raptly/execution.h"
 
 namespace raptly {
 namespace {
@@ -53,6 +54,17 @@ int explain_parse_error(const CLI::App& app, const CLI::ParseError& error, Conso
   while (!last->get_subcommands().empty()) {
     last = last->get_subcommands().front();
     command += " " + last->get_name();
+  }
+  // "raptly bench foo": the word is nobody's, and stands before what is missing.
+  for (const CLI::App* at : {last, &app}) {
+    const std::vector<std::string> left = at->remaining();
+    if (dynamic_cast<const CLI::RequiredError*>(&error) == nullptr || left.empty() ||
+        left.front().starts_with('-') || last->get_subcommands(nullptr).empty()) {
+      continue;
+    }
+    console.complain("there is no \"" + command + ' ' + left.front() + "\". See \"" + command +
+                     " --help\".");
+    return kExitWrongUse;
   }
   std::string what = error.what();
   if (what == "A subcommand is required") what = "\"" + command + "\" wants one more word";
@@ -127,7 +139,12 @@ int run_program(int argc, char** argv) {
     return guarded([&](Console& c) { return explain_parse_error(app, error, c); }, console);
   }
   set_up_log(verbose);
-  return guarded(action, console);
+  return guarded(
+      [&](Console& c) {
+        supported_isas();  // throws where RAPTLY_MAX_ISA is no level, before any work
+        return action(c);
+      },
+      console);
 }
 
 }  // namespace raptly

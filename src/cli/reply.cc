@@ -10,7 +10,9 @@ Reply reply(LoadedModel& loaded, KvCache& cache, SequenceId sequence,
             Console& console) {
   ProgressBar bar(console, "reading the prompt");
   options.interrupt = &InterruptGuard::flag();
+  Reply reply;
   options.on_prefill = [&](std::int64_t done, std::int64_t total) {
+    reply.prefilled = done;
     bar.update(static_cast<double>(done) / static_cast<double>(total));
   };
   options.on_text = [&](std::string_view text) {
@@ -19,7 +21,7 @@ Reply reply(LoadedModel& loaded, KvCache& cache, SequenceId sequence,
     console.out() << text;
     console.flush();  // throws when the reader is gone: nothing more is generated
   };
-  Reply reply;
+  reply.context = cache.capacity(sequence);
   const std::int64_t before = cache.length(sequence);
   reply.result = generate(*loaded.model, cache, sequence, prompt, options, *loaded.context);
   reply.decode_steps = std::max<std::int64_t>(
@@ -35,7 +37,7 @@ nlohmann::ordered_json reply_json(const Reply& reply) {
           {"tokens", r.tokens},
           {"prompt_tokens", r.prompt_tokens},
           {"finish_reason", finish_reason_name(r.finish_reason)},
-          {"prefill_tokens_per_s", rate(per_second(r.prompt_tokens, r.prefill_seconds))},
+          {"prefill_tokens_per_s", rate(per_second(reply.prefilled, r.prefill_seconds))},
           {"decode_tokens_per_s", rate(per_second(reply.decode_steps, r.decode_seconds))}};
 }
 
@@ -43,8 +45,8 @@ std::string reply_summary(const Reply& reply) {
   const GenerateResult& r = reply.result;
   char line[160];
   std::snprintf(line, sizeof line, "%lld tokens read at %.0f/s, %zu written at %.0f/s",
-                static_cast<long long>(r.prompt_tokens),
-                per_second(r.prompt_tokens, r.prefill_seconds), r.tokens.size(),
+                static_cast<long long>(reply.prefilled),
+                per_second(reply.prefilled, r.prefill_seconds), r.tokens.size(),
                 per_second(reply.decode_steps, r.decode_seconds));
   std::string out = line;
   switch (r.finish_reason) {
@@ -54,7 +56,7 @@ std::string reply_summary(const Reply& reply) {
       out += "; ended at -n";
       break;
     case FinishReason::kContext:
-      out += "; ended because the model's context is full";
+      out += "; ended because the context of " + std::to_string(reply.context) + " tokens is full";
       break;
     case FinishReason::kInterrupted:
       out += "; interrupted";

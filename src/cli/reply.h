@@ -11,6 +11,8 @@ namespace raptly {
 
 struct Reply {
   GenerateResult result;
+  std::int64_t prefilled = 0;     // tokens of the prompt that were read; less when interrupted
+  std::int64_t context = 0;       // tokens that the sequence may have
   std::int64_t decode_steps = 0;  // forward passes after the prompt
 };
 

@@ -43,7 +43,9 @@ void add_run(CLI::App& app, Action& action) {
   auto options = std::make_shared<RunOptions>();
   CLI::App* command = app.add_subcommand("run", "Go on with a text");
   add_model_options(*command, options->model);
-  command->add_option("-p,--prompt", options->prompt, "The text to go on with; -: read stdin")
+  command
+      ->add_option("-p,--prompt", options->prompt,
+                   "The text to go on with; -: stdin, its last newline too")
       ->required()
       ->type_name("TEXT");
   add_generate_options(*command, options->generate);
@@ -52,7 +54,9 @@ void add_run(CLI::App& app, Action& action) {
                     "\"<|im_start|>\" and the like in the prompt are special tokens");
   command->add_flag("--json", options->json, "Write one JSON object when done");
   command->footer(
-      "The text goes to stdout as it comes. Ctrl-C ends it and keeps what was written.\n"
+      "The text goes to stdout as it comes. Ctrl-C ends it and keeps what was written; while the\n"
+      "model loads there is nothing to keep, and nothing is written with --json either.\n"
+      "--json: \"tokens\" has every token that was generated, those too whose text --stop cut.\n"
       "Examples:\n"
       "  raptly run model.gguf -p \"Once upon a time\" -n 100\n"
       "  raptly run model.gguf -p \"Ideas:\" --temp 0.8 --top-p 0.95 --seed 7\n"

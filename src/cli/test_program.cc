@@ -36,7 +36,11 @@ struct Pipe {
 
 [[noreturn]] void become(const std::vector<std::string>& arguments, const ProgramInput& input,
                          const Pipe& in, const Pipe& out, const Pipe& err) {
-  dup2(in.read, 0);
+  if (input.close_input) {
+    close(0);
+  } else {
+    dup2(in.read, 0);
+  }
   dup2(input.output_path.empty() ? out.write : open(input.output_path.c_str(), O_WRONLY), 1);
   dup2(err.write, 2);
   std::signal(SIGINT, SIG_DFL);
@@ -95,6 +99,14 @@ ProgramRun run_program(const std::vector<std::string>& arguments, const ProgramI
   waitpid(child, &status, 0);
   run.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return run;
+}
+
+void expect_failure(const ProgramRun& run, int exit_code, const std::string& part) {
+  EXPECT_EQ(run.exit_code, exit_code) << run.err;
+  EXPECT_EQ(run.out, "");
+  EXPECT_EQ(run.err.rfind("raptly: ", 0), 0u) << run.err;
+  EXPECT_NE(run.err.find(part), std::string::npos) << run.err;
+  EXPECT_EQ(run.err.find('\n'), run.err.size() - 1) << run.err;
 }
 
 std::string tiny_model(const std::string& name) {

@@ -18,9 +18,13 @@ struct ProgramInput {
   std::vector<std::string> environment;    // "NAME=value", added
   bool close_output = false;               // nobody reads stdout, from the start on
   bool interrupt_at_first_output = false;  // SIGINT when stdout has its first byte
+  bool close_input = false;                // stdin is closed, as by <&-
 };
 
 ProgramRun run_program(const std::vector<std::string>& arguments, const ProgramInput& input = {});
+
+// One line that starts with "raptly: " and holds `part`, nothing on stdout.
+void expect_failure(const ProgramRun& run, int exit_code, const std::string& part);
 
 // A tiny model (src/models/testdata).
 std::string tiny_model(const std::string& name);

@@ -60,7 +60,13 @@ int tokenize_command(const Tokenizer& tokenizer, const TokenizeOptions& options,
                      std::ostream& out) {
   const std::string text = options.text == "-" ? read_all(in) : options.text;
   if (options.decode) {
-    out << tokenizer.decode(read_ids(text), options.special);
+    const std::string said = tokenizer.decode(read_ids(text), options.special);
+    if (options.json) {
+      out << nlohmann::json(said).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
+          << '\n';
+    } else {
+      out << said;
+    }
   } else {
     const auto specials = options.special ? SpecialTokens::kParse : SpecialTokens::kText;
     write_ids(tokenizer.encode(text, specials, options.special), out);

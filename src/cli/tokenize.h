@@ -14,6 +14,7 @@ struct TokenizeOptions {
   bool decode = false;   // ids to text
   bool special = false;  // BOS and EOS as the model wants them, "<|im_end|>" in a text is that
                          // token; with decode: control tokens are shown
+  bool json = false;     // with decode: a JSON string, broken UTF-8 in it as U+FFFD
 };
 
 // Writes "[1, 2, 3]" and a newline, or with decode the very bytes and nothing else. Returns the

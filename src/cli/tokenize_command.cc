@@ -1,5 +1,6 @@
 #include <iostream>
 
+#include "cli/model_options.h"
 #include "cli/program.h"
 #include "cli/tokenize.h"
 #include "formats/checkpoint.h"
@@ -44,6 +45,9 @@ void add_tokenize(CLI::App& app, Action& action) {
   command->add_flag(
       "--special", options->tokenize.special,
       "With BOS as the model wants it; \"<|im_end|>\" and the like are special tokens");
+  command->add_flag("--json", options->tokenize.json,
+                    "Ids are a JSON list with and without this; with --decode: a JSON string");
+  add_idle_threads_option(*command);
   command->footer(
       "Examples:\n"
       "  raptly tokenize model.gguf \"Hello world\"\n"
