@@ -1,13 +1,13 @@
 #include "attention/global_projections.h"
 
-#include <cstring>
 #include <string>
 #include <vector>
 
 #include "attention/plan.h"
+#include "attention/row_copy.h"
 #include "attention/tensor_checks.h"
 #include "attention/validate.h"
-#include "base/thread_pool.h"
+#include "mask/bias_terms.h"
 #include "mask/row_rules.h"
 #include "mask/rule.h"
 
@@ -53,42 +53,6 @@ void check_projections(std::span<const Projection> projections, const Mask& mask
     kChecks.fail(
         "q_global is given, but no rule of the mask makes tokens global. Use longformer with "
         "global_tokens, or join global_tokens with |.");
-  }
-}
-
-// Rows of one batch entry of a tensor [batch, len, n_heads, dim].
-struct Rows {
-  std::byte* at = nullptr;
-  std::int64_t token = 0, head = 0, dim = 1;  // strides in bytes
-
-  static Rows of(const void* data, const TensorView& t, std::int64_t batch) {
-    const auto size = static_cast<std::int64_t>(dtype_size(t.dtype()));
-    auto* start = const_cast<std::byte*>(static_cast<const std::byte*>(data));
-    return {start + batch * t.stride(0) * size, t.stride(1) * size, t.stride(2) * size,
-            t.stride(3) * size};
-  }
-};
-
-struct RowShape {
-  std::int64_t n_heads = 0, dim = 0;
-  std::size_t element = 4;
-  std::size_t bytes() const { return static_cast<std::size_t>(n_heads * dim) * element; }
-};
-
-// Elements of all heads of one token.
-void copy_row(const RowShape& shape, const Rows& from, std::int64_t from_token, const Rows& to,
-              std::int64_t to_token) {
-  const auto size = static_cast<std::int64_t>(shape.element);
-  for (std::int64_t h = 0; h < shape.n_heads; ++h) {
-    const std::byte* in = from.at + from_token * from.token + h * from.head;
-    std::byte* out = to.at + to_token * to.token + h * to.head;
-    if (from.dim == size && to.dim == size) {
-      std::memcpy(out, in, static_cast<std::size_t>(shape.dim) * shape.element);
-      continue;
-    }
-    for (std::int64_t c = 0; c < shape.dim; ++c) {
-      std::memcpy(out + c * to.dim, in + c * from.dim, shape.element);
-    }
   }
 }
 
@@ -138,8 +102,8 @@ class GlobalRows {
     for (std::size_t i = 0; i < batch; ++i) {
       const auto b = static_cast<std::int64_t>(i);
       const auto row = static_cast<std::size_t>(first_row_[i]);
-      runs[i].k = Rows::of(k.data(), k, b).at;
-      runs[i].v = Rows::of(v.data(), v, b).at;
+      runs[i].k = RowsAt::of_entry(k.data(), k, b).at;
+      runs[i].v = RowsAt::of_entry(v.data(), v, b).at;
       runs[i].n = lengths_.kv_len;
       SequenceTensors& t = tensors[i];
       t.q = q_rows_.data() + row * q_row_.bytes();
@@ -174,17 +138,15 @@ class GlobalRows {
   std::int64_t n_queries(std::int64_t b) const {
     return static_cast<std::int64_t>(queries(b).size());
   }
-  Rows dense(std::vector<std::byte>& rows, const RowShape& shape, std::int64_t b) const {
-    const auto element = static_cast<std::int64_t>(shape.element);
-    const auto bytes = static_cast<std::int64_t>(shape.bytes());
-    return {rows.data() + first_row_[static_cast<std::size_t>(b)] * bytes, bytes,
-            shape.dim * element, element};
+  RowsAt dense(std::vector<std::byte>& rows, const RowShape& shape, std::int64_t b) const {
+    const auto first = static_cast<std::size_t>(first_row_[static_cast<std::size_t>(b)]);
+    return RowsAt::dense(rows.data() + first * shape.bytes(), shape);
   }
   void gather() {
     const TensorView& q = options_.q_global;
     for (std::int64_t b = 0; b < q.size(0); ++b) {
       for (std::int64_t i = 0; i < n_queries(b); ++i) {
-        copy_row(q_row_, Rows::of(q.data(), q, b), queries(b)[static_cast<std::size_t>(i)],
+        copy_row(q_row_, RowsAt::of_entry(q.data(), q, b), queries(b)[static_cast<std::size_t>(i)],
                  dense(q_rows_, q_row_, b), i);
       }
     }
@@ -193,7 +155,8 @@ class GlobalRows {
     for (std::int64_t b = 0; b < q_.size(0); ++b) {
       for (std::int64_t i = 0; i < n_queries(b); ++i) {
         const std::int64_t query = queries(b)[static_cast<std::size_t>(i)];
-        copy_row(out_row_, dense(out_rows_, out_row_, b), i, Rows::of(out.data(), out, b), query);
+        copy_row(out_row_, dense(out_rows_, out_row_, b), i, RowsAt::of_entry(out.data(), out, b),
+                 query);
         for (std::int64_t h = 0; lse.given() && h < q_.size(2); ++h) {
           lse.as<float>()[b * lse.stride(0) + h * lse.stride(1) + query * lse.stride(2)] =
               lse_rows_[static_cast<std::size_t>(
@@ -233,6 +196,13 @@ void attention_with_global_projections(const TensorView& q, const TensorView& k,
   if (options.bias.given()) {
     kChecks.fail("q_global is given with a bias. Biases with second projections are not supported.",
                  ErrorCode::kNotSupported);
+  }
+  const bias_detail::Terms* bias = options.bias.terms();
+  if (bias != nullptr && bias->kind == BiasKind::kDense && bias->tensor.size(2) != 1) {
+    kChecks.fail(
+        "the dense bias has a row for each query, and q_global is given. Give it one row for all "
+        "queries, [.., .., 1, kv_len], or use alibi, relative or t5.",
+        ErrorCode::kNotSupported);
   }
   AttentionOptions others = options;
   others.q_global = others.k_global = others.v_global = {};

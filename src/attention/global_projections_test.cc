@@ -110,6 +110,40 @@ TEST(GlobalProjections, PackedSequencesAndNoGlobalRow) {
   expect_rows(none, {{}}, default_context());
 }
 
+// Biases ask where the rows stand, gathered or not.
+TEST(GlobalProjections, BiasesAndSinks) {
+  const Sizes sizes{2, 100, 100, 2, 1, 16, 16};
+  const float sinks[] = {0.5f, -1};
+  std::vector<float> table, row(100);
+  for (int i = 0; i < 2 * 39; ++i) table.push_back(static_cast<float>(i % 11) / 4);
+  for (std::size_t i = 0; i < row.size(); ++i) row[i] = static_cast<float>(i % 7) / 3;
+  const Bias biases[] = {bias::alibi({0.25f, 0.5f}),
+                         bias::relative(TensorView(table.data(), {2, 39})),
+                         bias::dense(TensorView(row.data(), {1, 1, 1, 100}))};
+  for (const Bias& bias : biases) {
+    for (const Mask& more : {Mask(), mask::packed({0, 40, 100})}) {
+      TwoProjections both(sizes, DType::kF32, DType::kF32, mask::longformer(8, {3, 30}) & more);
+      both.local.options.bias = both.global.options.bias = bias;
+      both.local.options.sinks = both.global.options.sinks = TensorView(sinks, {2});
+      const std::vector<std::vector<std::int64_t>> rows = {{3, 30}},
+                                                   packed_rows = {{3, 30, 43, 70}};
+      expect_rows(both, more.rule() ? packed_rows : rows, default_context());
+    }
+  }
+  TwoProjections both(sizes, DType::kF32, DType::kF32, mask::longformer(8, {3}));
+  std::vector<float> pairs(100 * 100);
+  both.local.options.bias = bias::dense(TensorView(pairs.data(), {1, 1, 100, 100}));
+  try {
+    both.run(default_context());
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kNotSupported);
+    EXPECT_STREQ(error.what(),
+                 "[attention] the dense bias has a row for each query, and q_global is given. Give "
+                 "it one row for all queries, [.., .., 1, kv_len], or use alibi, relative or t5.");
+  }
+}
+
 TEST(GlobalProjections, NanOfRowsThatAreNotGlobalIsNotRead) {
   const Sizes sizes{1, 64, 64, 2, 2, 16, 16};
   TwoProjections both(sizes, DType::kF32, DType::kF32, mask::longformer(8, {3}));

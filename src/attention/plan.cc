@@ -1,12 +1,12 @@
 #include "attention/plan.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <functional>
 #include <map>
-#include <tuple>
 #include <vector>
 
 #include "attention/plan_bias.h"
@@ -92,7 +92,7 @@ struct AttentionPlan::Impl {
 void AttentionPlan::Impl::plan_tiles(std::span<const SequenceGeometry> geometry, const Mask& mask) {
   const bool shared = mask.rule() == nullptr || mask.rule()->batch() == 0;
   const std::vector<std::int64_t> planned_heads = heads_to_plan(mask, heads);
-  using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t>;
+  using Key = std::array<std::int64_t, 6>;
   std::map<Key, std::size_t> known;
   std::vector<std::size_t> plan_of;
   for (std::size_t i = 0; i < geometry.size(); ++i) {
@@ -100,13 +100,14 @@ void AttentionPlan::Impl::plan_tiles(std::span<const SequenceGeometry> geometry,
     const auto entry = shared ? std::int64_t{0} : static_cast<std::int64_t>(i);
     const bool decode = !is_reference() && g.q_len * lanes <= kMaxDecodeRows;
     for (const std::int64_t head : planned_heads) {
-      const Key key(g.q_len, g.kv_len, g.first_position, entry, head);
+      const Key key{g.q_len, g.kv_len, g.first_position, g.first_key, entry, head};
       const auto [found, is_new] = known.try_emplace(key, plans.size());
       plan_of.push_back(found->second);
       if (!is_new) continue;
       const int tile_queries = decode ? kMaxDecodeRows : flash_forward_tile_queries(lanes, level);
       plans.emplace_back(mask, MaskScope{entry, head, g.q_len, g.kv_len, g.first_position},
                          tile_queries);
+      plans.back().skip_keys_before(g.first_key);
     }
     sequences.push_back({{}, decode});
     for (std::int64_t set = 0; is_reference() && set < heads.n_sets; ++set) {
@@ -210,6 +211,8 @@ FlashForwardItem AttentionPlan::Impl::item(std::size_t sequence, const SequenceT
   item.lse_head_stride = strides.lse_head;
   item.lse_token_stride = strides.lse_token;
   item.kv = &tensors.kv;
+  item.initial = tensors.initial_states;
+  item.final = tensors.final_states;
   return item;
 }
 

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 
+#include "kernels/flash_forward/flash_forward.h"
 #include "raptly/attention.h"
 #include "raptly/plan.h"
 #include "tensor/kv_view.h"
@@ -30,6 +31,9 @@ struct SequenceGeometry {
   std::int64_t q_len = 0;
   std::int64_t kv_len = 0;          // ordinals 0 .. kv_len-1, the new tokens included
   std::int64_t first_position = 0;  // position of query 0; usually kv_len - q_len
+  // Keys before it, whole splits of which every query sees every key, have been attended to: their
+  // states are SequenceTensors::initial_states. Not for f64.
+  std::int64_t first_key = 0;
 };
 
 // Where the numbers of one sequence are at run time. Strides in elements, the same for all
@@ -39,6 +43,8 @@ struct SequenceTensors {
   void* out = nullptr;      // [q_len, n_heads, v_dim]
   float* lse = nullptr;     // [n_heads, q_len] through lse strides; may be null
   KvView kv;
+  RowStates initial_states;  // where first_key is not 0
+  RowStates final_states;    // given: f32 states instead of out and lse
 };
 struct RowStrides {
   std::int64_t q_token = 0, q_head = 0, q_dim = 1;

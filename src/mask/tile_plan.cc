@@ -222,6 +222,23 @@ TilePlan::TilePlan(const Mask& mask, const MaskScope& scope, int tile_queries) :
                              [&] { Builder(*this, mask.rule(), placed).build(tile_queries); });
 }
 
+void TilePlan::skip_keys_before(std::int64_t key) {
+  if (key <= 0) return;
+  for (QueryTile& tile : tiles_) {
+    const auto front = static_cast<std::size_t>(tile.spans.data() - spans_.data());
+    TileSpan& span = spans_[front];
+    visible_pairs_ -= tile.n_queries * key;
+    n_full_ -= key / kBlockKeys;
+    n_empty_ += key / kBlockKeys;
+    if (span.n_keys == key) {
+      tile.spans = tile.spans.subspan(1);
+    } else {
+      span.first_key += key;
+      span.n_keys -= key;
+    }
+  }
+}
+
 std::size_t TilePlan::memory_bytes() const {
   return tiles_.capacity() * sizeof(QueryTile) + spans_.capacity() * sizeof(TileSpan) +
          bits_.capacity() * sizeof(std::uint64_t);

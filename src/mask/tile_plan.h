@@ -74,6 +74,10 @@ class TilePlan {
   TilePlan(TilePlan&&) noexcept = default;
   TilePlan& operator=(TilePlan&&) noexcept = default;
 
+  // Drops keys [0, key), whole splits of which every query of the plan sees every key: somebody
+  // else attends to them.
+  void skip_keys_before(std::int64_t key);
+
   const MaskScope& scope() const { return scope_; }
   std::span<const QueryTile> tiles() const { return tiles_; }
   // Tiles of the block grid (tile_queries x kBlockKeys), and pairs that are visible.

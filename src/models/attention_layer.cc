@@ -52,7 +52,9 @@ void attend(const AttentionLayer& layer, const AttentionSizes& sizes, std::int64
     state.tensors[i] = {.q = state.projected_row(sequence.first_row, width),
                         .out = state.input.row(sequence.first_row),
                         .lse = nullptr,
-                        .kv = state.cache->view(sequence.id, layer_index)};
+                        .kv = state.cache->view(sequence.id, layer_index),
+                        .initial_states = {},
+                        .final_states = {}};
   }
   state.attention->run(state.tensors, {.q_token = width,
                                        .q_head = sizes.head_dim,

@@ -212,8 +212,15 @@ void decode_merge(const FlashForwardItem& item, const DecodeStates& splits,
   auto* total = reinterpret_cast<float*>(workspace);
   const std::int64_t dv = round_up(item.v_dim, 16);
   for (int row = 0; row < decode_row_count(item); ++row) {
+    const RowOfItem place = row_of_lane(item, item.tiles.front(), row);
     Vf m = set(-kScoreLimit), l = zero();
     std::memset(total, 0, static_cast<std::size_t>(dv) * sizeof(float));
+    if (item.initial.at != nullptr) {
+      const float* state = state_of_row(item.initial, place);
+      m = set(state[0]);
+      l = set(state[1]);
+      std::memcpy(total, state + 16, static_cast<std::size_t>(item.v_dim) * sizeof(float));
+    }
     for (std::int64_t i = 0; i < splits.n; ++i) {
       const DecodeState<const float> state = decode_state(splits.first + i * splits.stride);
       const MergeFactors merge(m, set(state.m[row]));
@@ -224,8 +231,7 @@ void decode_merge(const FlashForwardItem& item, const DecodeStates& splits,
         store(merge(load(total + c), load(o + c)), total + c);
       }
     }
-    finish_row(item, row_of_lane(item, item.tiles.front(), row), total, first_lane(m),
-               first_lane(l));
+    finish_row(item, place, total, first_lane(m), first_lane(l));
   }
 }
 

@@ -22,6 +22,16 @@ namespace raptly {
 
 constexpr int kMaxDecodeRows = 16;
 
+// Softmax states of rows as f32 (docs/attention_state.md): the row of a query and head, at `at` +
+// query * query_stride + head * head_stride, holds m, l and, from 16 on, o [v_dim].
+struct RowStates {
+  float* at = nullptr;  // null: none
+  std::int64_t query_stride = 0, head_stride = 0;
+};
+constexpr std::size_t row_state_floats(std::int64_t v_dim) {
+  return static_cast<std::size_t>(16 + (v_dim + 15) / 16 * 16);
+}
+
 // One unit of work: some query tiles of one sequence, for all `group` query heads of one key head.
 // Pointers and strides are those of the sequence; heads [first_head, first_head + group) are
 // computed against key head kv_head.
@@ -46,6 +56,9 @@ struct FlashForwardItem {
   float* lse = nullptr;  // [n_heads, q_len]; may be null
   std::int64_t lse_head_stride = 0, lse_token_stride = 1;
   const KvView* kv = nullptr;
+  // Where a row starts: its state after splits that lie before those of the tiles. And where its
+  // state goes instead of out and lse.
+  RowStates initial, final;
 };
 
 // The level whose arithmetic an item gets: avx512_bf16 takes bf16 queries with bf16 keys and

@@ -71,9 +71,20 @@ inline void read_scaled_query(const FlashForwardItem& item, const RowOfItem& row
   }
 }
 
-// out and lse of a row from its final state; o [v_dim] dense.
+inline float* state_of_row(const RowStates& states, const RowOfItem& row) {
+  return states.at + row.query * states.query_stride + row.head * states.head_stride;
+}
+
+// out and lse of a row from its final state, or that state; o [v_dim] dense.
 inline void finish_row(const FlashForwardItem& item, const RowOfItem& row, const float* o, float m,
                        float l) {
+  if (item.final.at != nullptr) {
+    float* state = state_of_row(item.final, row);
+    state[0] = l == 0 ? -kScoreLimit : m;
+    state[1] = l;
+    std::memcpy(state + 16, o, static_cast<std::size_t>(item.v_dim) * sizeof(float));
+    return;
+  }
   const std::int64_t at = row.query * item.out_token_stride + row.head * item.out_head_stride;
   const RowEnd end(m, l, item.sinks == nullptr ? kMinusInfinity : item.sinks[row.head]);
   const float factor = end.factor;
@@ -116,6 +127,23 @@ inline void pack_panel(const FlashForwardItem& item, QueryPanel& panel, float* r
     }
     transpose(RowSource<float>{rows, width}, round_up(item.head_dim, 4), panel.q + vec * kLanes,
               panel.stride());
+  }
+}
+
+// The panel's total starts as the initial states of its rows.
+inline void start_panel(const FlashForwardItem& item, QueryPanel& panel) {
+  panel.any = true;
+  const std::int64_t stride = panel.stride();
+  for (int lane = 0; lane < stride; ++lane) {
+    const bool is_row = lane < panel.lanes;
+    const float* state =
+        is_row ? state_of_row(item.initial, row_of_lane(item, *panel.tile, panel.first_lane + lane))
+               : nullptr;
+    panel.total_m[lane] = is_row ? state[0] : -kScoreLimit;
+    panel.total_l[lane] = is_row ? state[1] : 0.0f;
+    for (int c = 0; c < item.v_dim; ++c) {
+      panel.total_o[c * stride + lane] = is_row ? state[16 + c] : 0.0f;
+    }
   }
 }
 

@@ -87,6 +87,7 @@ std::int64_t make_panels(const FlashForwardItem& item, const PrefillMemory& memo
       panel.total_o = memory.total_o + n * kPanelLanes * dv;
       find_bits(item, panel);
       find_bias(item, panel);
+      if (item.initial.at != nullptr) start_panel(item, panel);
       pack(item, panel, memory.rows);
     }
   }
