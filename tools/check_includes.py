@@ -29,7 +29,7 @@ ALLOWED = {
 # A public header counts as part of the room that implements it.
 PUBLIC = {
     "error": "base", "dtype": "base", "execution": "base", "tensor": "tensor", "mask": "mask", "bias": "mask",
-    "attention": "attention", "merge": "attention", "cascade": "attention", "plan": "attention", "cache": "cache", "model": "models", "generate": "generate",
+    "attention": "attention", "merge": "attention", "statistics": "attention", "cascade": "attention", "plan": "attention", "cache": "cache", "model": "models", "generate": "generate",
 }
 # Third-party headers above the core only: no JSON, no regex, no program libraries below.
 FOREIGN = {

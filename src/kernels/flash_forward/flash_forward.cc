@@ -5,8 +5,8 @@
 #include "kernels/simd/targets.h"
 
 #include "hwy/foreach_target.h"
-#include "kernels/flash_forward/prefill-inl.h"
 #include "kernels/flash_forward/prefill_bf16-inl.h"
+#include "kernels/flash_forward/prefill_entries-inl.h"
 
 #if HWY_ONCE
 #include "kernels/simd/dispatch.h"

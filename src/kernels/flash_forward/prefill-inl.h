@@ -49,12 +49,6 @@ inline PrefillMemory cut_prefill_memory(const FlashForwardSize& size, WorkspaceC
   return memory;
 }
 
-std::size_t prefill_workspace_bytes(const FlashForwardSize& size) {
-  WorkspaceCutter cutter(nullptr);
-  cut_prefill_memory(size, cutter);
-  return cutter.used();
-}
-
 inline FlashForwardSize size_of_item(const FlashForwardItem& item) {
   FlashForwardSize size;
   size.max_tiles = static_cast<std::int64_t>(item.tiles.size());
@@ -227,38 +221,6 @@ void prefill_of(const FlashForwardItem& item, const PrefillMemory& memory) {
   const std::int64_t n = make_panels(item, memory, pack_panel);
   F32Engine<T> engine(item, memory, n);
   prefill_panels(item, memory, n, engine);
-}
-
-void flash_prefill(const FlashForwardItem& item, std::byte* workspace) noexcept {
-  const FloatingPointMode mode;
-  WorkspaceCutter cutter(workspace);
-  const PrefillMemory memory = cut_prefill_memory(size_of_item(item), cutter);
-  switch (item.kv->dtype) {
-    case DType::kF16:
-      return prefill_of<F16>(item, memory);
-    case DType::kBf16:
-      return prefill_of<Bf16>(item, memory);
-    default:
-      return prefill_of<float>(item, memory);
-  }
-}
-
-int prefill_tile_queries(int group) {
-  // The fewest queries that leave at most one lane in 64 of the panels empty;
-  // if none, the best. An empty lane costs as much as a full one.
-  int best = 1;
-  double best_fill = 0;
-  for (int queries = 1; queries <= kMaxTileQueries; ++queries) {
-    const std::int64_t lanes = std::int64_t{queries} * group;
-    const double fill =
-        static_cast<double>(lanes) / static_cast<double>(round_up(lanes, kPanelLanes));
-    if (fill > best_fill + 1e-9) {
-      best = queries;
-      best_fill = fill;
-    }
-    if (best_fill >= 63.0 / 64.0) break;
-  }
-  return best;
 }
 
 }  // namespace RAPTLY_TARGET
