@@ -15,7 +15,7 @@ using namespace attention_testing;
 
 struct CascadeSizes {
   std::int64_t batch = 3, q_len = 1, prefix_len = 2500, kv_len = 40, n_heads = 4, n_kv_heads = 2,
-               head_dim = 24, v_dim = 40;
+               head_dim = 12, v_dim = 20;
 };
 
 // A problem over all keys, and the same keys as a prefix and each sequence's own.
@@ -159,7 +159,7 @@ TEST(Cascade, F64AndEmptyBatches) {
   CascadeSizes sizes;
   sizes.prefix_len = 1100;
   CascadeProblem p(sizes, DType::kF64, DType::kF64, mask::causal());
-  p.whole.out = p.cascade.out = TestTensor(DType::kF64, {3, 1, 4, 40});
+  p.whole.out = p.cascade.out = TestTensor(DType::kF64, {3, 1, 4, 20});
   EXPECT_EQ(p.expect_equal(default_context()).stacked_rows, 0);
   sizes.batch = 0;
   CascadeProblem empty(sizes, DType::kF32, DType::kF32, mask::causal());
@@ -181,22 +181,22 @@ TEST(Cascade, WrongUseSaysWhatIsWrong) {
   SharedPrefix prefix = p.prefix();
   std::swap(prefix.k, prefix.v);
   EXPECT_EQ(message_of(p, prefix),
-            "[cascade_attention] the last dimension of prefix.k is 40, that of k is 24. They must "
+            "[cascade_attention] the last dimension of prefix.k is 20, that of k is 12. They must "
             "be equal.");
   prefix = {p.prefix_k.view(), prefix.k};
   EXPECT_EQ(message_of(p, prefix),
-            "[cascade_attention] prefix.k has shape [1, 2500, 2, 24]. It must have rank 3: "
+            "[cascade_attention] prefix.k has shape [1, 2500, 2, 12]. It must have rank 3: "
             "[prefix_len, n_kv_heads, dim].");
-  TestTensor half(DType::kF16, {1, 2500, 2, 24});
+  TestTensor half(DType::kF16, {1, 2500, 2, 12});
   prefix = {CascadeProblem::without_batch(half), p.prefix().v};
   EXPECT_EQ(message_of(p, prefix),
             "[cascade_attention] prefix.k is f16, k is f32. They must be equal.");
-  TestTensor permuted(DType::kF32, {1, 2500, 2, 24}, true);
+  TestTensor permuted(DType::kF32, {1, 2500, 2, 12}, true);
   prefix.k = CascadeProblem::without_batch(permuted);
   EXPECT_EQ(message_of(p, prefix),
-            "[cascade_attention] the token stride of k is 48, that of prefix.k is 24. They must "
+            "[cascade_attention] the token stride of k is 24, that of prefix.k is 12. They must "
             "be equal: lay both out as [..., n_kv_heads, dim].");
-  TestTensor shorter(DType::kF32, {1, 2400, 2, 24});
+  TestTensor shorter(DType::kF32, {1, 2400, 2, 12});
   prefix.k = CascadeProblem::without_batch(shorter);
   EXPECT_EQ(message_of(p, prefix),
             "[cascade_attention] prefix_len of prefix.v is 2500, prefix_len of prefix.k is 2400. "

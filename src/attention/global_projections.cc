@@ -40,6 +40,7 @@ void check_projections(std::span<const Projection> projections, const Mask& mask
                        const TensorView& out, const TensorView& lse) {
   const Projection *given = nullptr, *missing = nullptr;
   for (const Projection& p : projections) (p.tensor->given() ? given : missing) = &p;
+  if (given == nullptr) return;
   if (missing != nullptr) {
     kChecks.fail(std::string(given->name) + " is given, " + missing->name +
                  " is not. Give q_global, k_global and v_global or none of them.");
@@ -193,10 +194,6 @@ void attention_with_global_projections(const TensorView& q, const TensorView& k,
                                     {"k_global", &options.k_global, "k", &k},
                                     {"v_global", &options.v_global, "v", &v}};
   check_projections(projections, options.mask, out, lse);
-  if (options.bias.given()) {
-    kChecks.fail("q_global is given with a bias. Biases with second projections are not supported.",
-                 ErrorCode::kNotSupported);
-  }
   const bias_detail::Terms* bias = options.bias.terms();
   if (bias != nullptr && bias->kind == BiasKind::kDense && bias->tensor.size(2) != 1) {
     kChecks.fail(

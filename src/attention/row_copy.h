@@ -38,6 +38,7 @@ struct RowsAt {
 
 inline void copy_row(const RowShape& shape, const RowsAt& from, std::int64_t from_token,
                      const RowsAt& to, std::int64_t to_token) {
+  if (from.at == nullptr || to.at == nullptr) return;  // tensors without elements
   const auto size = static_cast<std::int64_t>(shape.element);
   for (std::int64_t h = 0; h < shape.n_heads; ++h) {
     const std::byte* in = from.at + from_token * from.token + h * from.head;

@@ -140,6 +140,25 @@ TEST(TilePlan, TrimsPartialSpansToTheVisibleKeys) {
   EXPECT_EQ(span.n_keys, 24);
 }
 
+TEST(TilePlan, SkipsKeysThatEveryQuerySees) {
+  const MaskScope scope = {.q_len = 100, .kv_len = 3000, .first_position = 2900};
+  const TilePlan whole(mask::causal(), scope, 48);
+  TilePlan rest(mask::causal(), scope, 48);
+  rest.skip_keys_before(2048);
+  EXPECT_EQ(rest.visible_pairs(), whole.visible_pairs() - 100 * 2048);
+  EXPECT_EQ(rest.n_full(), whole.n_full() - 3 * 16);
+  EXPECT_EQ(rest.n_empty(), whole.n_empty() + 3 * 16);
+  EXPECT_EQ(rest.n_partial(), whole.n_partial());
+  for (std::size_t t = 0; t < 3; ++t) {
+    EXPECT_EQ(rest.tiles()[t].spans.front().first_key, 2048);
+    EXPECT_EQ(rest.tiles()[t].spans.size(), whole.tiles()[t].spans.size());
+  }
+  TilePlan none(Mask(), {.q_len = 5, .kv_len = 1024, .first_position = 1019}, 48);
+  none.skip_keys_before(1024);
+  EXPECT_TRUE(none.tiles()[0].spans.empty());
+  EXPECT_EQ(none.visible_pairs(), 0);
+}
+
 TEST(TilePlan, SharesIdenticalBitTiles) {
   const TilePlan plan(mask::causal(), {.q_len = 64 * 200, .kv_len = 64 * 200}, 64);
   std::set<const std::uint64_t*> distinct;

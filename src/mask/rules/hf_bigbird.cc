@@ -191,6 +191,10 @@ Mask mask::hf_bigbird(const HfBigBirdOptions& options) {
     check_number("n_heads", options.n_heads, 1, 4096);
     check_number("seq_len", options.seq_len, 1, kMostTokens);
     check_number("max_len", options.max_len, 1, kMostTokens);
+    // What is drawn at once, for all heads; a text may ask for anything.
+    const std::int64_t rows =
+        std::max(options.seq_len, options.max_len) / options.block_size * options.n_heads;
+    check_number("the number of block rows of all heads", rows, 0, std::int64_t{1} << 20);
   }
   return Mask(std::make_shared<mask_detail::HfBigBird>(options));
 }

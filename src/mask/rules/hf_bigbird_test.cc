@@ -116,6 +116,9 @@ TEST(HfBigBirdRule, RefusesWhatTransformersCannotDo) {
             "[hf_bigbird] block_size is 0. It must be 1 .. 16777216.");
   EXPECT_EQ(error_of([] { mask::hf_bigbird(train(1, 3, 1 << 25)); }),
             "[hf_bigbird] seq_len is 33554432. It must be 1 .. 16777216.");
+  EXPECT_EQ(error_of([] { mask::hf_bigbird(train(1, 3, 1 << 20)); }),
+            "[hf_bigbird] the number of block rows of all heads is 2097152. It must be 0 .. "
+            "1048576.");
   EXPECT_EQ(error_of([] { picture(mask::hf_bigbird(eval(1, 0)), 2, 3); }),
             "[hf_bigbird] q_len is 2, kv_len is 3. They must be equal: it is self-attention.");
   EXPECT_EQ(error_of([] { picture(mask::hf_bigbird(train(1, 2, 12)), 13, 13); }),
