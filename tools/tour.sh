@@ -18,7 +18,7 @@ title "3. A mask, drawn"
 COLUMNS=68 "$raptly" mask 'longformer(512, [0, 1024]) & causal' --q 2048
 
 title "4. SmolLM2-135M answers, on raptly's attention"
-"$raptly" chat "$model" --once "Explain in two sentences why the sky is blue." -n 80
+"$raptly" chat "$model" --once "Explain in two sentences why the sky is blue." -n 120
 "$raptly" bench model "$model" -p 0 -n 32 -d 0,4096 -r 1
 
 title "5. The same bits: threads, chunks, kernels"
