@@ -33,8 +33,13 @@ RuleArgument* RuleArguments::find(std::size_t place, std::string_view name) {
 RuleArgument& RuleArguments::require(std::size_t place, std::string_view name) {
   RuleArgument* argument = find(place, name);
   if (!argument) {
+    std::string given;
+    for (const RuleArgument& other : arguments_) {
+      if (!other.read && !other.name.empty())
+        given += (given.empty() ? " Given: " : ", ") + other.name;
+    }
     fail_at(column_, rule_ + " needs the argument " + std::string(name) + " (number " +
-                         std::to_string(place + 1) + ").");
+                         std::to_string(place + 1) + ")." + given + (given.empty() ? "" : "."));
   }
   return *argument;
 }

@@ -2,7 +2,7 @@
 //   mask      = both { "|" both }
 //   both      = term { "&" term }
 //   term      = { "~" } ( "(" mask ")" | rule [ "(" [ argument { "," argument } ] ")" ] )
-//   argument  = [ name "=" ] ( integer | "None" | text in double quotes | list )
+//   argument  = [ name "=" ] ( integer | "None" | text in quotes | list )
 //   list      = "[" [ integer { "," integer } | list { "," list } ] "]"
 #include <cctype>
 #include <charconv>
@@ -95,7 +95,10 @@ class Parser {
     std::string known;
     for (const RuleEntry& rule : kRules)
       known += (known.empty() ? "" : ", ") + std::string(rule.name);
-    fail_at(column, "there is no rule " + shown(name) + ". The rules are " + known + ".");
+    const std::size_t end = text_.find_first_of(" \t\n&|~()[],=\"'", column - 1);
+    fail_at(column, "there is no rule " +
+                        shown(std::string(text_.substr(column - 1, end - (column - 1)))) +
+                        ". The rules are " + known + ".");
   }
 
   std::vector<RuleArgument> arguments() {
@@ -120,8 +123,8 @@ class Parser {
   void value(RuleArgument& argument) {
     if (accept('[')) {
       argument.value = list(1);
-    } else if (accept('"')) {
-      const std::size_t end = text_.find('"', at_);
+    } else if (accept('"') || accept('\'')) {
+      const std::size_t end = text_.find(text_[at_ - 1], at_);
       if (end == std::string_view::npos) fail_at(at_, "this text has no closing quote.");
       argument.value = std::string(text_.substr(at_, end - at_));
       at_ = end + 1;

@@ -117,7 +117,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadText{"window", "1: window needs the argument left (number 1)."},
         BadText{"causal & window(1)", "10: window needs the argument right (number 2)."},
         BadText{"window(1, 2, 3)", "14: window does not take so many arguments."},
-        BadText{"window(1, top=2)", "1: window needs the argument right (number 2)."},
+        BadText{"window(1, top=2)", "1: window needs the argument right (number 2). Given: top."},
         BadText{"causal(side=1)", "8: causal has no argument called side."},
         BadText{"window(1, 2, right=3)", "14: window is given right twice."},
         BadText{"window(left=1, left=1, right=2)", "16: window is given left twice."},
@@ -222,6 +222,17 @@ TEST(MaskText, AnUnknownRuleIsToldTheKnownOnes) {
       message.starts_with("[mask] column 10: there is no rule 'causel'. The rules are all,"))
       << message;
   EXPECT_NE(message.find(" window"), std::string::npos);
+}
+
+TEST(MaskText, AnUnknownRuleIsShownWhole) {
+  EXPECT_TRUE(
+      parse_error("caus\xc3\xa4l(3)").starts_with("[mask] column 1: there is no rule 'caus??l'."));
+}
+
+TEST(MaskText, EitherQuoteWillDo) {
+  EXPECT_EQ(Mask::parse("causal(corner='top_left')"), Mask::parse("causal(corner=\"top_left\")"));
+  EXPECT_EQ(parse_error("causal(corner='top_left\")"),
+            "[mask] column 15: this text has no closing quote.");
 }
 
 TEST(MaskText, LimitsDepthAndSize) {
