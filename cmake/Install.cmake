@@ -1,6 +1,7 @@
 # find_package(raptly CONFIG COMPONENTS attention model)
 include(CMakePackageConfigHelpers)
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/raptly)
+install(FILES LICENSE README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY include/raptly DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS raptly_attention EXPORT raptlyAttention
   INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})

@@ -26,9 +26,10 @@ function(raptly_settings target)
 endfunction()
 
 function(raptly_component name)
-  add_library(raptly_${name})
-  set_target_properties(raptly_${name} PROPERTIES EXPORT_NAME ${name} VERSION ${PROJECT_VERSION}
-    SOVERSION ${PROJECT_VERSION_MAJOR})
+  # Static whatever BUILD_SHARED_LIBS says: the model component uses the attention component's
+  # insides, which are hidden. Position independent, so that a shared object may hold them.
+  add_library(raptly_${name} STATIC)
+  set_target_properties(raptly_${name} PROPERTIES EXPORT_NAME ${name})
   add_library(raptly::${name} ALIAS raptly_${name})
   raptly_settings(raptly_${name})
 endfunction()

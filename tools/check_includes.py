@@ -29,7 +29,9 @@ ALLOWED = {
 # A public header counts as part of the room that implements it.
 PUBLIC = {
     "error": "base", "dtype": "base", "execution": "base", "tensor": "tensor", "mask": "mask", "bias": "mask",
-    "attention": "attention", "merge": "attention", "statistics": "attention", "cascade": "attention", "plan": "attention", "cache": "cache", "model": "models", "generate": "generate",
+    "kv_view": "tensor", "tokenizer": "text", "chat_template": "text",
+    "attention": "attention", "merge": "attention", "statistics": "attention", "cascade": "attention",
+    "plan": "attention", "cache": "cache", "model": "models", "generate": "generate",
 }
 # Third-party headers above the core only: no JSON, no regex, no program libraries below.
 FOREIGN = {

@@ -11,7 +11,7 @@
 
 namespace raptly {
 
-struct KvView;  // src/tensor/kv_view.h
+struct KvView;  // raptly/kv_view.h
 using SequenceId = std::int64_t;
 
 struct CacheShape {
@@ -36,7 +36,8 @@ class KvCache {
   virtual void truncate(SequenceId sequence, std::int64_t n) = 0;  // keep the first n tokens
 
   // Makes room for lengths[i] more tokens of sequences[i] and counts them as stored: length() grows
-  // at once; the values are then written layer by layer with write(). Throws kContextFull (nothing
+  // at once; the values are then written layer by layer with write(). A sequence given
+  // twice grows twice. Throws kContextFull, and kInvalidArgument for a length below 0 (nothing
   // grown).
   virtual void extend(std::span<const SequenceId> sequences,
                       std::span<const std::int64_t> lengths) = 0;

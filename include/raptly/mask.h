@@ -4,7 +4,7 @@
 // positions; key j stands at position j (its ordinal). Rules are joined with & | ~, print as text
 // and parse from it:
 //   Mask m = mask::causal() & mask::window(256, 0);      m.to_string() == "causal & window(256, 0)"
-// docs/masks.md shows every rule with its picture.
+// docs/masks.md shows the rules, with pictures.
 #pragma once
 
 #include <cstdint>

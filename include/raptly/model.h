@@ -12,8 +12,8 @@
 
 namespace raptly {
 
-class Tokenizer;     // src/text/tokenizer.h
-class ChatTemplate;  // src/text/chat_template.h
+class Tokenizer;     // raptly/tokenizer.h
+class ChatTemplate;  // raptly/chat_template.h
 
 struct ModelConfig {
   std::string architecture;  // "llama", "mistral", "qwen2"
@@ -57,7 +57,7 @@ class Model {
   // mask goes by the order of the tokens) and writes logits [logit_rows, vocab_size] f32. All or
   // nothing: when it throws (kContextFull, kInvalidArgument) the cache is as it was.
   virtual void forward(const Batch& batch, KvCache& cache, std::span<float> logits,
-                       ExecutionContext& context) = 0;
+                       ExecutionContext& context = default_context()) = 0;
   CacheShape cache_shape(DType dtype) const;
 };
 

@@ -23,7 +23,7 @@ struct PlanShape {
   std::int64_t n_heads = 0;
   std::int64_t n_kv_heads = 0;
   std::int64_t head_dim = 0;
-  std::int64_t v_dim = 0;
+  std::int64_t v_dim = 0;  // 0: head_dim
   DType q_dtype = DType::kF32;
   DType kv_dtype = DType::kF32;
   DType out_dtype = DType::kF32;

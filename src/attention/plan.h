@@ -10,8 +10,8 @@
 
 #include "kernels/flash_forward/flash_forward.h"
 #include "raptly/attention.h"
+#include "raptly/kv_view.h"
 #include "raptly/plan.h"
-#include "tensor/kv_view.h"
 
 namespace raptly {
 

@@ -22,6 +22,12 @@ std::vector<SequenceGeometry> geometry_of(const PlanShape& shape) {
                                        {shape.q_len, shape.kv_len, shape.kv_len - shape.q_len});
 }
 
+// The shape with what its zeros stand for.
+PlanShape filled(PlanShape shape) {
+  if (shape.v_dim == 0) shape.v_dim = shape.head_dim;
+  return shape;
+}
+
 AttentionShape shared_shape(const PlanShape& s) {
   return {s.n_heads, s.n_kv_heads, s.head_dim, s.v_dim, s.q_dtype, s.kv_dtype, s.out_dtype};
 }
@@ -79,7 +85,7 @@ void Plan::Impl::run(const TensorView& q, const TensorView& k, const TensorView&
 
 Plan::Plan(const PlanShape& shape, const AttentionOptions& options, ExecutionContext& context,
            Workspace* workspace)
-    : impl_(std::make_unique<Impl>(shape, options, context, workspace)) {}
+    : impl_(std::make_unique<Impl>(filled(shape), options, context, workspace)) {}
 Plan::~Plan() = default;
 Plan::Plan(Plan&&) noexcept = default;
 Plan& Plan::operator=(Plan&&) noexcept = default;

@@ -142,6 +142,8 @@ TEST(Plan, RefusesShapesThatCannotBe) {
             "[attention] q is f64, k and v are bf16, out is f32. f64 must be used for all of them "
             "or none.");
   shape = shape_of(make_problem(kDecode));
+  shape.v_dim = 0;  // head_dim
+  EXPECT_EQ(plan_error(shape), "no error");
   shape.v_dim = 2000;
   EXPECT_EQ(plan_error(shape), "[attention] v_dim is 2000. It must be 1 to 1024.");
 }

@@ -102,7 +102,8 @@ void check_plan(const AttentionShape& shape, std::span<const SequenceGeometry> s
     fail("scale is " + text(*options.scale) + ". It must be a finite number.");
   }
   if (options.softcap && !(*options.softcap > 0 && std::isfinite(*options.softcap))) {
-    fail("softcap is " + text(*options.softcap) + ". It must be above 0; use None for no softcap.");
+    fail("softcap is " + text(*options.softcap) +
+         ". It must be a finite number above 0; leave it out for no softcap.");
   }
   if (options.q_global.given() || options.k_global.given() || options.v_global.given()) {
     fail("q_global, k_global and v_global are given to a plan. Give them to attention().");

@@ -79,7 +79,9 @@ TEST(AttentionErrors, Options) {
   EXPECT_EQ(c.error(), "[attention] scale is nan. It must be a finite number.");
   c = {};
   c.options.softcap = 0.0f;
-  EXPECT_EQ(c.error(), "[attention] softcap is 0. It must be above 0; use None for no softcap.");
+  EXPECT_EQ(
+      c.error(),
+      "[attention] softcap is 0. It must be a finite number above 0; leave it out for no softcap.");
   c = {};
   c.options.mask = mask::lengths({2, 2}, {3, 3});
   EXPECT_EQ(c.error(),

@@ -8,7 +8,7 @@
 #include "base/convert.h"
 #include "raptly/cache.h"
 #include "raptly/error.h"
-#include "tensor/kv_view.h"
+#include "raptly/kv_view.h"
 
 namespace raptly {
 namespace {
@@ -95,7 +95,7 @@ void check_size(const char* name, std::int64_t value) {
   if (value < 1 || value > (std::int64_t{1} << 31)) {
     throw Error(ErrorCode::kInvalidArgument, "[ContiguousCache] " + std::string(name) + " is " +
                                                  std::to_string(value) +
-                                                 ". It must be at least 1.");
+                                                 ". It must be 1 to 2147483648.");
   }
 }
 

@@ -6,7 +6,7 @@
 
 #include "raptly/cache.h"
 #include "raptly/error.h"
-#include "tensor/kv_view.h"
+#include "raptly/kv_view.h"
 
 namespace raptly {
 namespace {

@@ -4,7 +4,7 @@
 #include "cli/program.h"
 #include "generate/perplexity.h"
 #include "raptly/error.h"
-#include "text/tokenizer.h"
+#include "raptly/tokenizer.h"
 
 namespace raptly {
 namespace {

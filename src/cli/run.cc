@@ -2,7 +2,7 @@
 #include "cli/model_options.h"
 #include "cli/program.h"
 #include "cli/reply.h"
-#include "text/tokenizer.h"
+#include "raptly/tokenizer.h"
 
 namespace raptly {
 namespace {

@@ -5,7 +5,7 @@
 #include <ostream>
 #include <string>
 
-#include "text/tokenizer.h"
+#include "raptly/tokenizer.h"
 
 namespace raptly {
 

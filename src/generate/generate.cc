@@ -8,7 +8,7 @@
 #include "generate/sampler.h"
 #include "generate/stop_strings.h"
 #include "raptly/error.h"
-#include "text/tokenizer.h"
+#include "raptly/tokenizer.h"
 
 namespace raptly {
 namespace {

@@ -15,9 +15,9 @@
 #include "models/tokenizer_source.h"
 #include "models/weight_loader.h"
 #include "models/weight_names.h"
+#include "raptly/chat_template.h"
 #include "raptly/error.h"
-#include "text/chat_template.h"
-#include "text/tokenizer.h"
+#include "raptly/tokenizer.h"
 
 namespace raptly {
 namespace {

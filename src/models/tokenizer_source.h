@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "formats/checkpoint.h"
-#include "text/tokenizer.h"
+#include "raptly/tokenizer.h"
 
 namespace raptly {
 

@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "text/chat_template.h"
-#include "text/tokenizer.h"
+#include "raptly/chat_template.h"
+#include "raptly/tokenizer.h"
 
 namespace raptly {
 

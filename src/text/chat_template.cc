@@ -1,4 +1,4 @@
-#include "text/chat_template.h"
+#include "raptly/chat_template.h"
 
 #include "raptly/error.h"
 #include "text/jinja_ast.h"

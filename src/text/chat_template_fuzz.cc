@@ -4,8 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "raptly/chat_template.h"
 #include "raptly/error.h"
-#include "text/chat_template.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view source(reinterpret_cast<const char*>(data), size);

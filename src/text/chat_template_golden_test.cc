@@ -4,8 +4,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "raptly/chat_template.h"
 #include "raptly/error.h"
-#include "text/chat_template.h"
 
 namespace raptly {
 namespace {

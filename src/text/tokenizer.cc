@@ -1,4 +1,4 @@
-#include "text/tokenizer.h"
+#include "raptly/tokenizer.h"
 
 #include <algorithm>
 #include <array>

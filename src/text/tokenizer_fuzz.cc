@@ -6,10 +6,10 @@
 #include <string_view>
 
 #include "raptly/error.h"
+#include "raptly/tokenizer.h"
 #include "text/byte_alphabet.h"
 #include "text/normalize.h"
 #include "text/pre_tokenizer.h"
-#include "text/tokenizer.h"
 
 namespace {
 

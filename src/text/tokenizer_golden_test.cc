@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "text/tokenizer.h"
+#include "raptly/tokenizer.h"
 
 namespace raptly {
 namespace {

@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "raptly/error.h"
+#include "raptly/tokenizer.h"
 #include "text/json.h"
 #include "text/pre_tokenizer.h"
-#include "text/tokenizer.h"
 
 namespace raptly {
 namespace {

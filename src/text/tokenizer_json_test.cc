@@ -5,8 +5,8 @@
 #include <string>
 
 #include "raptly/error.h"
+#include "raptly/tokenizer.h"
 #include "text/json.h"
-#include "text/tokenizer.h"
 
 namespace raptly {
 namespace {

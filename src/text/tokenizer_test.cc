@@ -1,4 +1,4 @@
-#include "text/tokenizer.h"
+#include "raptly/tokenizer.h"
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>

@@ -1,10 +1,8 @@
 // Forward attention kernels. Two drivers give the same bits for the same row (docs/numerics.md):
-//   prefill  lane = query: S^T = K Q^T, vertical softmax, O^T += V P^T. Query heads of a group are
-//   more
-//            lanes: lane = query * group + head.
-//   decode   lane = key for scores, lane = d for outputs: for at most kMaxDecodeRows rows, one
-//   split of
-//            1024 keys at a time, so that the splits of a long cache can go to different threads.
+//   prefill  lane = query: S^T = K Q^T, vertical softmax, O^T += V P^T.
+//            Query heads of a group are more lanes: lane = query * group + head.
+//   decode   lane = key for scores, lane = d for outputs: for at most kMaxDecodeRows rows,
+//            one split of 1024 keys at a time, so that splits can go to different threads.
 // Per row: s = scale * q k, softcap, + bias, mask, softmax with the sink in the denominator, times
 // v (DESIGN 5, 6). Sources: arXiv:2205.14135, 2307.08691; Milakov & Gimelshein, arXiv:1805.02867.
 #pragma once
@@ -16,7 +14,7 @@
 #include "mask/bias_terms.h"
 #include "mask/tile_plan.h"
 #include "raptly/execution.h"
-#include "tensor/kv_view.h"
+#include "raptly/kv_view.h"
 
 namespace raptly {
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "tensor/kv_view.h"
+#include "raptly/kv_view.h"
 
 namespace raptly {
 
