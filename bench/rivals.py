@@ -149,7 +149,8 @@ def draw(rows, file):
     mechanisms = list(dict.fromkeys(row["mechanism"] for row in rows))
     styles = {"raptly": ("#c0392b", "o", 2.4), "sdpa": ("#2c3e50", "s", 1.3), "math": ("#7f8c8d", "v", 1.3),
               "flex": ("#2980b9", "^", 1.3), "hf-longformer": ("#27ae60", "D", 1.3), "hf-bigbird": ("#8e44ad", "P", 1.3)}
-    figure, axes = plt.subplots(1, len(mechanisms), figsize=(3.4 * len(mechanisms), 4.2), sharey=True)
+    figure, axes = plt.subplots(1, len(mechanisms), figsize=(3.4 * len(mechanisms), 4.2), sharey=True, squeeze=False)
+    axes = axes[0]
     for axis, mechanism in zip(axes, mechanisms):
         ours = [row for row in rows if row["mechanism"] == mechanism]
         for name, (color, marker, width) in styles.items():
