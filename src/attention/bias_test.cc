@@ -175,6 +175,82 @@ TEST(AttentionBias, PositionsAreThoseOfTheMask) {
   }
 }
 
+// Bits of docs/numerics.md with a bias and sinks: threads, and chunks of a prompt down to one row,
+// which the decode kernel takes.
+TEST(AttentionBias, ThreadsAndChunksDoNotMatter) {
+  constexpr std::int64_t kRows = 70, kKeys = 1200, kHeads = 4;
+  std::mt19937 random(14);
+  std::normal_distribution<float> normal;
+  std::vector<float> table(kHeads * 101), numbers(kHeads * kRows * kKeys);
+  for (float& x : table) x = normal(random);
+  for (float& x : numbers) x = normal(random) > 1.5f ? -INFINITY : normal(random);
+  const std::vector<float> sinks = {1, -INFINITY, -2, 0.5f};
+  const auto dense_rows = [&](std::int64_t first, std::int64_t n, std::int64_t keys) {
+    const std::int64_t sizes[] = {1, kHeads, n, keys}, strides[] = {0, kRows * kKeys, kKeys, 1};
+    return bias::dense({numbers.data() + first * kKeys, DType::kF32, TensorShape(sizes, strides)});
+  };
+  const Bias shared[] = {bias::alibi(bias::alibi_slopes(kHeads)),
+                         bias::relative({table.data(), {kHeads, 101}}), Bias()};
+  for (const DType dtype : {DType::kF32, DType::kBf16}) {
+    for (const Bias& of_all : shared) {
+      const bool dense = !of_all.given();
+      TestProblem whole({1, kRows, kKeys, kHeads, 2, 64, 64}, dtype, dtype, 15);
+      whole.options.mask = mask::causal();
+      whole.options.bias = dense ? dense_rows(0, kRows, kKeys) : of_all;
+      whole.options.sinks = {sinks.data(), {kHeads}};
+      TestProblem other = whole;
+      ExecutionContext alone(1);
+      whole.run(alone);
+      for (const int threads : {2, 7, 64}) {
+        ExecutionContext context(threads);
+        other.run(context);
+        EXPECT_TRUE(same_bits(whole.out, other.out)) << threads;
+        EXPECT_TRUE(same_bits(whole.lse, other.lse)) << threads;
+      }
+      for (const std::int64_t chunk : {1, 5, 33}) {
+        TestProblem parts = whole;
+        for (std::int64_t i = 0; i < parts.out.numel(); ++i) parts.out.set(i, 7);
+        for (std::int64_t first = 0; first < kRows; first += chunk) {
+          const std::int64_t n = std::min(chunk, kRows - first), keys = kKeys - kRows + first + n;
+          const auto rows = [](TestTensor& t, std::int64_t at, std::int64_t count) {
+            const std::int64_t sizes[] = {1, count, t.shape.size(2), t.shape.size(3)};
+            const std::int64_t strides[] = {0, t.shape.stride(1), t.shape.stride(2), 1};
+            return MutableTensorView(
+                t.bytes.data() +
+                    static_cast<std::size_t>(t.index(0, at, 0, 0)) * dtype_size(t.dtype),
+                t.dtype, TensorShape(sizes, strides));
+          };
+          if (dense) parts.options.bias = dense_rows(first, n, keys);
+          attention(rows(parts.q, first, n), rows(parts.k, 0, keys), rows(parts.v, 0, keys),
+                    rows(parts.out, first, n), parts.options);
+        }
+        EXPECT_TRUE(same_bits(whole.out, parts.out)) << chunk << " " << dtype_name(dtype);
+      }
+    }
+  }
+}
+
+// Tensors with global projections take no bias; sinks are fine.
+TEST(AttentionBiasErrors, SecondProjections) {
+  TestProblem p({1, 4, 4, 2, 2, 8, 8}, DType::kF32, DType::kF32, 1);
+  p.options.mask = mask::longformer(2, {0});
+  p.options.q_global = p.q.view();
+  p.options.k_global = p.k.view();
+  p.options.v_global = p.v.view();
+  p.run(default_context());
+  p.options.bias = bias::alibi({1, 2});
+  try {
+    p.run(default_context());
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kNotSupported);
+    EXPECT_STREQ(
+        error.what(),
+        "[attention] q_global is given with a bias. Biases with second projections are not "
+        "supported.");
+  }
+}
+
 std::string message_of(const AttentionOptions& options, DType q_dtype = DType::kF32) {
   TestProblem p({2, 4, 6, 4, 2, 8, 8}, q_dtype, q_dtype, 1);
   p.options = options;

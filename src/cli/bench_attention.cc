@@ -21,6 +21,25 @@
 namespace raptly {
 namespace {
 
+// The bias of a case, with the memory of a dense one.
+struct BenchBias {
+  AlignedArray<float> numbers;
+  Bias bias;
+
+  explicit BenchBias(const BenchCase& c) {
+    if (c.bias == "alibi") bias = bias::alibi(bias::alibi_slopes(c.n_heads));
+    if (c.bias != "relative" && c.bias != "dense") return;
+    const bool dense = c.bias == "dense";
+    numbers =
+        AlignedArray<float>(static_cast<std::size_t>(dense ? c.q_len * c.kv_len : c.n_heads * 257));
+    for (std::size_t i = 0; i < numbers.size(); ++i) {
+      numbers.data()[i] = static_cast<float>(i % 97) / 97.0f;
+    }
+    bias = dense ? bias::dense({numbers.data(), {1, 1, c.q_len, c.kv_len}})
+                 : bias::relative({numbers.data(), {c.n_heads, 257}});
+  }
+};
+
 // The baselines, on f32 copies where the case stores 16 bits. Standard attention has no masks but
 // causal; for others it computes all scores, as materialising does, without the cost of masking.
 void run_baselines(const BenchCase& c, ExecutionContext& context, double seconds,
@@ -32,9 +51,11 @@ void run_baselines(const BenchCase& c, ExecutionContext& context, double seconds
   const bool causal = c.mask == "causal";
   if (fits) {
     StandardAttention standard(c.q_len, c.kv_len, c.head_dim, context);
-    result.standard_ms = 1e3 * best_time(seconds, [&] {
-                           standard.run(data.q(), data.k(), data.v(), data.out(), causal);
-                         });
+    const BenchBias bias(c);
+    result.standard_ms =
+        1e3 * best_time(seconds, [&] {
+          standard.run(data.q(), data.k(), data.v(), data.out(), {causal, bias.bias, {}});
+        });
     result.standard_mb = static_cast<double>(standard.nbytes()) / 1e6;
   }
   if (c.flash1) {
@@ -74,6 +95,8 @@ BenchAttentionResult run_case(const BenchCase& c, int threads, const BenchAttent
   const BenchTensors data(c);
   AttentionOptions options;
   options.mask = Mask::parse(c.mask);
+  const BenchBias bias(c);
+  options.bias = bias.bias;
   const auto attend = [&](ExecutionContext& context) {
     attention(data.q(), data.k(), data.v(), data.out(), options, {}, context);
   };

@@ -67,6 +67,27 @@ void add_masks(std::vector<BenchCase>& cases) {
   add("documents", 4096, 8, packed_documents(4096));
 }
 
+// full-4k-d64, causal-4k-d64 and their bf16 kin have none.
+void add_biases(std::vector<BenchCase>& cases) {
+  const auto add = [&](const std::string& bias, const std::string& mask, DType dtype) {
+    const std::string name = (bias == "dense" ? "dense-bias" : bias) +
+                             (mask == "all" ? "" : "-causal") + "-4k-d64" +
+                             (dtype == DType::kBf16 ? "-bf16" : "");
+    cases.push_back({.name = name,
+                     .q_len = 4096,
+                     .kv_len = 4096,
+                     .kv_dtype = dtype,
+                     .mask = mask,
+                     .q_dtype = dtype,
+                     .bias = bias});
+  };
+  for (const char* bias : {"alibi", "relative", "dense"}) {
+    add(bias, "all", DType::kF32);
+    add(bias, "causal", DType::kF32);
+    add(bias, "all", DType::kBf16);
+  }
+}
+
 void add_models(std::vector<BenchCase>& cases) {
   const auto add = [&](const std::string& name, std::int64_t n, std::int64_t heads,
                        std::int64_t kv_heads, std::int64_t dim, const std::string& mask) {
@@ -165,6 +186,7 @@ std::vector<BenchCase> all_bench_cases() {
   std::vector<BenchCase> cases;
   add_forward(cases);
   add_masks(cases);
+  add_biases(cases);
   add_models(cases);
   add_ablation(cases);
   add_bf16(cases);

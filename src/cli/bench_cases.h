@@ -17,6 +17,8 @@ struct BenchCase {
   bool head_major = false;  // [batch, heads, seq, dim]
   DType q_dtype = DType::kF32;
   bool flash1 = false;  // run the schedule of FlashAttention-1 beside it
+  std::string bias =
+      "";  // "alibi", "relative" (128 offsets each way), "dense" (f32, for all heads)
 
   // Few rows and many keys: reading the keys may take longer than computing with them.
   bool decode() const { return q_len * (n_heads / n_kv_heads) <= 16 && kv_len >= 4096; }
