@@ -78,13 +78,25 @@ inline const float* table_on_line(const ScoreBias& bias, std::int64_t head, std:
   return bias.by_key + head * bias.table_row + bias_detail::kTablePad + bias.reach + offset;
 }
 
+// Elements of one row; true if some are beyond the limit, or -inf: most have none, and then neither
+// they nor their scores need a second look.
 template <class T>
-void fill_elements(const T* from, std::int64_t stride, int n, float* out) {
-  widen_row(from, stride, n, out);
-  for (int i = 0; i < n; i += kLanes) store(clamp_scores(load(out + i)), out + i);
+bool fill_elements(const T* from, std::int64_t stride, int n, float* out) {
+  Vf largest = zero();
+  int i = 0;
+  for (; stride == 1 && i + kLanes <= n; i += kLanes) {
+    const Vf x = load(from + i);
+    store(x, out + i);
+    largest = max(abs(x), largest);
+  }
+  widen_row(from + i * stride, stride, n - i, out + i);
+  for (; i < n; i += kLanes) largest = max(abs(load(out + i)), largest);
+  if (!any(gt(largest, set(kScoreLimit)))) return false;
+  for (i = 0; i < n; i += kLanes) store(clamp_scores(load(out + i)), out + i);
+  return true;
 }
 
-inline void fill_dense(const ScoreBias& bias, const RowOfItem& row, const KeyPositions& keys,
+inline bool fill_dense(const ScoreBias& bias, const RowOfItem& row, const KeyPositions& keys,
                        float* out) {
   const std::int64_t at = row.head * bias.head_stride + row.query * bias.query_stride +
                           keys.first_key * bias.key_stride;
@@ -98,29 +110,34 @@ inline void fill_dense(const ScoreBias& bias, const RowOfItem& row, const KeyPos
   }
 }
 
-// The values of a row over some keys: out [kBlockKeys], finite from n up to a multiple of 8 and of
-// kLanes.
-inline void fill_bias_values(const ScoreBias& bias, const RowOfItem& row, const KeyPositions& keys,
-                             float* out) {
-  const int n = keys.n;
-  for (int i = n & ~7; i < round_up(n, std::max(8, kLanes)); ++i) out[i] = 0;
-  if (bias.kind == BiasKind::kDense) return fill_dense(bias, row, keys, out);
+inline void fill_offsets(const ScoreBias& bias, const RowOfItem& row, const KeyPositions& keys,
+                         float* out) {
   const std::int64_t query = mask_detail::query_position(bias.scope, row.query);
   if (bias.kind == BiasKind::kDistance) {
-    if (keys.on_line) return fill_distances_on_line(keys.first - query, n, out);
-    for (int i = 0; i < n; ++i) out[i] = static_cast<float>(std::abs(keys.list[i] - query));
+    if (keys.on_line) return fill_distances_on_line(keys.first - query, keys.n, out);
+    for (int i = 0; i < keys.n; ++i) out[i] = static_cast<float>(std::abs(keys.list[i] - query));
     return;
   }
   if (keys.on_line) {
-    const float* entries = table_on_line(bias, row.head, keys.first - query, n);
-    std::memcpy(out, entries, static_cast<std::size_t>(n) * sizeof(float));
+    const float* entries = table_on_line(bias, row.head, keys.first - query, keys.n);
+    std::memcpy(out, entries, static_cast<std::size_t>(keys.n) * sizeof(float));
     return;
   }
   const float* middle =
       bias.by_key + row.head * bias.table_row + bias_detail::kTablePad + bias.reach;
-  for (int i = 0; i < n; ++i) {
+  for (int i = 0; i < keys.n; ++i) {
     out[i] = middle[std::clamp(keys.list[i] - query, -bias.reach, bias.reach)];
   }
+}
+
+// The values of a row over some keys: out [kBlockKeys], finite from n up to a multiple of 8 and of
+// kLanes. True if some may be -inf.
+inline bool fill_bias_values(const ScoreBias& bias, const RowOfItem& row, const KeyPositions& keys,
+                             float* out) {
+  for (int i = keys.n & ~7; i < round_up(keys.n, std::max(8, kLanes)); ++i) out[i] = 0;
+  if (bias.kind == BiasKind::kDense) return fill_dense(bias, row, keys, out);
+  fill_offsets(bias, row, keys, out);
+  return false;
 }
 
 // s + bias; -inf hides whatever s is.
@@ -152,15 +169,16 @@ class HiddenByBias {
 // Adds the bias to the scores [kBlockKeys] of one row of decode; values: scratch [kBlockKeys].
 inline void add_bias_to_row(const ScoreBias& bias, const RowOfItem& at, const KeyPositions& keys,
                             int row, float* values, float* scores, HiddenByBias& hidden) {
-  fill_bias_values(bias, at, keys, values);
   const Vf factor = set(bias_factor(bias, at.head));
-  Vf lowest = zero();
-  for (int i = 0; i < keys.n; i += kLanes) {
-    const Vf value = load(values + i);
-    lowest = min(value, lowest);
-    store(biased(load(scores + i), value, factor), scores + i);
+  if (!fill_bias_values(bias, at, keys, values)) {
+    for (int i = 0; i < keys.n; i += kLanes) {
+      store(fma(load(values + i), factor, load(scores + i)), scores + i);
+    }
+    return;
   }
-  if (!any(eq(lowest, set(kMinusInfinity)))) return;
+  for (int i = 0; i < keys.n; i += kLanes) {
+    store(biased(load(scores + i), load(values + i), factor), scores + i);
+  }
   for (int i = 0; i < keys.n; ++i) {
     if (values[i] == kMinusInfinity) hidden.add(row, i);
   }

@@ -162,13 +162,33 @@ inline void find_hidden_lanes(const FlashForwardItem& item, const QueryPanel& pa
   }
 }
 
+// The scores of a few keys at a time, and between them some rows of the bias: all at once would be
+// more than the core has miss buffers.
+template <int kVecs>
+void scores_and_fetch(const BlockContext& context, const QueryPanel& panel, const KeyBlock& block) {
+  constexpr int kStride = kVecs * kLanes, kKeys = 8, kRows = kStride * kKeys / kBlockKeys + 1;
+  const KeyPositions keys(*context.item.bias, block.first_key, block.n);
+  for (int key = 0, lane = 0; key < block.n; key += kKeys, lane += kRows) {
+    fetch_bias(context.item, panel, keys, lane, lane + kRows);
+    mm_rows<kVecs, false>(std::min(kKeys, block.n - key),
+                          Broadcasts{block.k + key * block.k_stride, block.k_stride, 1},
+                          LaneRows<float>{panel.q, kStride},
+                          Sums{context.scores + key * kStride, kStride}, context.head_dim);
+  }
+}
+
 template <int kVecs>
 void attend_block(const BlockContext& context, QueryPanel& panel, const KeyBlock& block) {
   constexpr int kStride = kVecs * kLanes;
   float* scores = context.scores;
   const int n8 = (block.n + 7) & ~7;
-  mm_rows<kVecs, false>(block.n, Broadcasts{block.k, block.k_stride, 1},
-                        LaneRows<float>{panel.q, kStride}, Sums{scores, kStride}, context.head_dim);
+  if (fetches_bias(context.item)) {
+    scores_and_fetch<kVecs>(context, panel, block);
+  } else {
+    mm_rows<kVecs, false>(block.n, Broadcasts{block.k, block.k_stride, 1},
+                          LaneRows<float>{panel.q, kStride}, Sums{scores, kStride},
+                          context.head_dim);
+  }
   for (int i = block.n * kVecs; i < n8 * kVecs; ++i) {
     store(set(kMinusInfinity), scores + i * kLanes);
   }

@@ -63,8 +63,29 @@ inline bool positions_from(const QueryPanel& panel, const KeyPositions& keys, fl
   return true;
 }
 
-template <int kVecs>
-void add_distances(const QueryPanel& panel, const float* positions, int n, float* scores) {
+// What else happens to a score while the bias has it in a register: nothing,
+struct PlainScores {
+  RAPTLY_INLINE Vf before(Vf s) const { return s; }
+  template <int kVec>
+  RAPTLY_INLINE void after(Vf) const {}
+};
+// or a dot product gets its scale, and the largest score of each lane is found. NaN is dropped.
+struct DotScores {
+  Vf scale, best[kPanelVecs];
+  explicit DotScores(float by) : scale(set(by)) {
+    for (Vf& b : best) b = set(kMinusInfinity);
+  }
+  RAPTLY_INLINE Vf before(Vf s) const { return mul(s, scale); }
+  template <int kVec>
+  RAPTLY_INLINE void after(Vf s) {
+    best[kVec] = max(s, best[kVec]);
+  }
+};
+
+template <int kVecs, class With>
+void add_distances(const QueryPanel& panel, const float* positions, int n, With& with,
+                   float* scores) {
+  With own = with;  // a copy stays in registers
   Vf query[kVecs], factor[kVecs];
   each<kVecs>([&](auto j) RAPTLY_LAMBDA {
     query[j] = load(panel.position + j * kLanes);
@@ -73,10 +94,13 @@ void add_distances(const QueryPanel& panel, const float* positions, int n, float
   for (int key = 0; key < n; ++key, scores += kVecs * kLanes) {
     const Vf at = set(positions[key]);
     each<kVecs>([&](auto j) RAPTLY_LAMBDA {
-      float* s = scores + j * kLanes;
-      store(fma(abs(sub(query[j], at)), factor[j], load(s)), s);
+      float* to = scores + j * kLanes;
+      const Vf s = fma(abs(sub(query[j], at)), factor[j], own.before(load(to)));
+      own.template after<j>(s);
+      store(s, to);
     });
   }
+  with = own;
 }
 
 // The lanes of the first key; each further key is `group` entries lower. Null: not side by side.
@@ -96,68 +120,112 @@ inline const float* table_of_panel(const FlashForwardItem& item, const QueryPane
          panel.first_lane % item.group;
 }
 
-template <int kVecs>
+template <int kVecs, class With>
 void add_table_rows(const QueryPanel& panel, const float* lanes, std::int64_t key_step, int n,
-                    float* scores) {
+                    With& with, float* scores) {
+  With own = with;
   Vf factor[kVecs];
   each<kVecs>([&](auto j) RAPTLY_LAMBDA { factor[j] = load(panel.bias_factor + j * kLanes); });
   for (int key = 0; key < n; ++key, scores += kVecs * kLanes, lanes -= key_step) {
     each<kVecs>([&](auto j) RAPTLY_LAMBDA {
-      float* s = scores + j * kLanes;
-      store(fma(load(lanes + j * kLanes), factor[j], load(s)), s);
+      float* to = scores + j * kLanes;
+      const Vf s = fma(load(lanes + j * kLanes), factor[j], own.before(load(to)));
+      own.template after<j>(s);
+      store(s, to);
     });
   }
+  with = own;
 }
 
-// rows: [kLanes][kBiasRow], of vector `vec`.
-inline void fill_panel_values(const FlashForwardItem& item, const QueryPanel& panel,
+// rows: [kLanes][kBiasRow], of vector `vec`. True if some value may be -inf.
+inline bool fill_panel_values(const FlashForwardItem& item, const QueryPanel& panel,
                               const KeyPositions& keys, int vec, float* rows) {
+  bool hides = false;
   for (int i = 0; i < kLanes; ++i, rows += kBiasRow) {
     const int lane = vec * kLanes + i;
     if (lane < panel.lanes) {
-      fill_bias_values(*item.bias, row_of_lane(item, *panel.tile, panel.first_lane + lane), keys,
-                       rows);
+      const RowOfItem row = row_of_lane(item, *panel.tile, panel.first_lane + lane);
+      hides |= fill_bias_values(*item.bias, row, keys, rows);
     } else {
       std::memset(rows, 0, static_cast<std::size_t>(kBlockKeys) * sizeof(float));
     }
   }
+  return hides;
 }
 
-// True if some value is -inf.
-template <int kVecs>
+// True if some value may be -inf.
+template <int kVecs, class With>
 bool add_values_of_bias(const FlashForwardItem& item, const QueryPanel& panel,
-                        const KeyPositions& keys, float* rows, float* scores) {
-  Vf lowest = zero();
-  for (int j = 0; j < kVecs; ++j) {
-    fill_panel_values(item, panel, keys, j, rows);
+                        const KeyPositions& keys, float* rows, With& with, float* scores) {
+  bool any_hides = false;
+  With own = with;
+  each<kVecs>([&](auto j) RAPTLY_LAMBDA {
+    const bool hides = fill_panel_values(item, panel, keys, j, rows);
     const Vf factor = load(panel.bias_factor + j * kLanes);
-    for (int c = 0; c < keys.n; c += kTransposeColumns<float>) {
-      transpose_step(rows + c, kBiasRow, [&](auto k, const Vf& value) RAPTLY_LAMBDA {
-        float* s = scores + (c + k) * kVecs * kLanes + j * kLanes;
-        lowest = min(value, lowest);
-        store(biased(load(s), value, factor), s);
-      });
+    const auto add = [&](auto hiding) RAPTLY_LAMBDA {
+      for (int c = 0; c < keys.n; c += kTransposeColumns<float>) {
+        transpose_step(rows + c, kBiasRow, [&](auto k, const Vf& value) RAPTLY_LAMBDA {
+          float* to = scores + (c + k) * kVecs * kLanes + j * kLanes;
+          const Vf before = own.before(load(to));
+          const Vf s = hiding ? biased(before, value, factor) : fma(value, factor, before);
+          own.template after<j>(s);
+          store(s, to);
+        });
+      }
+    };
+    if (hides) {
+      add(std::true_type());
+    } else {
+      add(std::false_type());
     }
-  }
-  return any(eq(lowest, set(kMinusInfinity)));
+    any_hides |= hides;
+  });
+  with = own;
+  return any_hides;
 }
 
 // Scores [n rounded up to 8][kVecs * kLanes] of keys [first_key, first_key + n). rows:
-// kBiasRowFloats of scratch. True if the bias hides some pair.
-template <int kVecs>
+// kBiasRowFloats of scratch. True if the bias may hide some pair.
+template <int kVecs, class With>
 bool add_bias(const FlashForwardItem& item, const QueryPanel& panel, const KeyPositions& keys,
-              float* rows, float* scores) {
+              float* rows, With& with, float* scores) {
   if (item.bias->kind == BiasKind::kDistance && positions_from(panel, keys, rows)) {
-    add_distances<kVecs>(panel, rows, keys.n, scores);
+    add_distances<kVecs>(panel, rows, keys.n, with, scores);
     return false;
   }
   if (item.bias->kind == BiasKind::kOffset) {
     if (const float* lanes = table_of_panel(item, panel, keys)) {
-      add_table_rows<kVecs>(panel, lanes, item.group, keys.n, scores);
+      add_table_rows<kVecs>(panel, lanes, item.group, keys.n, with, scores);
       return false;
     }
   }
-  return add_values_of_bias<kVecs>(item, panel, keys, rows, scores);
+  return add_values_of_bias<kVecs>(item, panel, keys, rows, with, scores);
+}
+
+template <int kVecs>
+bool add_bias(const FlashForwardItem& item, const QueryPanel& panel, const KeyPositions& keys,
+              float* rows, float* scores) {
+  PlainScores plain;
+  return add_bias<kVecs>(item, panel, keys, rows, plain, scores);
+}
+
+// Fetches a dense bias of lanes [begin, end) into L2, while the scores are computed: a block takes
+// 512 bytes or less of each row, too little for the hardware to follow.
+inline void fetch_bias(const FlashForwardItem& item, const QueryPanel& panel,
+                       const KeyPositions& keys, int begin, int end) {
+  const ScoreBias& bias = *item.bias;
+  const auto size = static_cast<std::int64_t>(dtype_size(bias.dtype));
+  for (int lane = begin; lane < std::min(end, panel.lanes); ++lane) {
+    const RowOfItem row = row_of_lane(item, *panel.tile, panel.first_lane + lane);
+    const std::byte* at = static_cast<const std::byte*>(bias.data) +
+                          (row.head * bias.head_stride + row.query * bias.query_stride +
+                           keys.first_key * bias.key_stride) *
+                              size;
+    for (std::int64_t i = 0; i < keys.n * size; i += 64) __builtin_prefetch(at + i, 0, 2);
+  }
+}
+inline bool fetches_bias(const FlashForwardItem& item) {
+  return item.bias != nullptr && item.bias->kind == BiasKind::kDense && item.bias->key_stride == 1;
 }
 
 // hidden[key]: bit i says that the bias hides the key from lane i. For the rare blocks that need

@@ -145,9 +145,15 @@ class Bf16Engine {
     const int n = static_cast<int>(keys.end - keys.begin), n8 = (n + 7) & ~7;
     alignas(64) float best[kPanelLanes];
     for (float& b : best) b = kMinusInfinity;
-    bf16_leaf::scores({staged.k + row * stage_.k_stride(), stage_.k_stride(),
-                       reinterpret_cast<const std::uint32_t*>(panel.q),
-                       std::int64_t{item_.head_dim + 1} / 2, n8, panel.vecs, scores_, best});
+    const bf16_leaf::Scores all{staged.k + row * stage_.k_stride(),
+                                stage_.k_stride(),
+                                reinterpret_cast<const std::uint32_t*>(panel.q),
+                                std::int64_t{item_.head_dim + 1} / 2,
+                                n8,
+                                panel.vecs,
+                                scores_,
+                                best};
+    fetches_bias(item_) ? scores_and_fetch(panel, keys, all) : bf16_leaf::scores(all);
     const KeyBlock block{keys.begin, nullptr, 0, nullptr, 0, n, bits};
     bool bias_hides = false;
     if (scale_.separate || bits != nullptr || n != n8) bias_hides = edit_scores(panel, block, best);
@@ -164,32 +170,54 @@ class Bf16Engine {
   }
 
  private:
+  // As in block-inl.h.
+  void scores_and_fetch(const QueryPanel& panel, const KeyRange& keys,
+                        const bf16_leaf::Scores& all) {
+    constexpr int kKeys = 8, kRows = kPanelLanes * kKeys / kBlockKeys;
+    const KeyPositions positions(*item_.bias, keys.begin, static_cast<int>(keys.end - keys.begin));
+    bf16_leaf::Scores part = all;
+    part.n = kKeys;
+    for (int key = 0, lane = 0; key < all.n; key += kKeys, lane += kRows) {
+      fetch_bias(item_, panel, positions, lane, lane + kRows);
+      bf16_leaf::scores(part);
+      part.k += kKeys * part.k_stride;
+      part.scores += kKeys * panel.stride();
+    }
+  }
+
   // Softcap, bias, hidden keys and the keys past the end; the largest scores anew. True if the bias
   // hides some pair.
   bool edit_scores(const QueryPanel& panel, const KeyBlock& block, float* best) {
     const std::int64_t stride = panel.stride();
     const int n = block.n, n8 = (n + 7) & ~7;
-    if (scale_.separate) scale_separately(scale_, scores_, n * stride);
+    const bool scales_with_bias = item_.bias != nullptr && !scale_.softcap.given();
+    if (scale_.separate && !scales_with_bias) scale_separately(scale_, scores_, n * stride);
+    DotScores dots(scales_with_bias ? scale_.first : 1.0f);
+    const bool bias_hides = panel.vecs == 3   ? edit_pairs<3>(panel, block, dots)
+                            : panel.vecs == 2 ? edit_pairs<2>(panel, block, dots)
+                                              : edit_pairs<1>(panel, block, dots);
+    // After the bias: a scale of 0 would make NaN of them.
     for (std::int64_t i = n * stride; i < n8 * stride; i += kLanes) {
       store(set(kMinusInfinity), scores_ + i);
     }
-    const bool bias_hides = panel.vecs == 3   ? edit_pairs<3>(panel, block)
-                            : panel.vecs == 2 ? edit_pairs<2>(panel, block)
-                                              : edit_pairs<1>(panel, block);
-    for (std::int64_t lane = 0; lane < stride; lane += kLanes) {
-      Vf highest = set(kMinusInfinity);
-      for (int k = 0; k < n8; ++k) highest = max(load(scores_ + k * stride + lane), highest);
-      store(highest, best + lane);
+    for (int j = 0; j < panel.vecs; ++j) {
+      Vf highest = dots.best[j];
+      if (item_.bias == nullptr || block.bits != nullptr || n != n8) {
+        highest = set(kMinusInfinity);
+        for (int k = 0; k < n8; ++k)
+          highest = max(load(scores_ + k * stride + j * kLanes), highest);
+      }
+      store(highest, best + j * kLanes);
     }
     return bias_hides;
   }
 
   template <int kVecs>
-  bool edit_pairs(const QueryPanel& panel, const KeyBlock& block) {
+  bool edit_pairs(const QueryPanel& panel, const KeyBlock& block, DotScores& dots) {
     bool bias_hides = false;
     if (item_.bias != nullptr) {
       const KeyPositions keys(*item_.bias, block.first_key, block.n);
-      bias_hides = add_bias<kVecs>(item_, panel, keys, bias_rows_, scores_);
+      bias_hides = add_bias<kVecs>(item_, panel, keys, bias_rows_, dots, scores_);
     }
     if (block.bits != nullptr) mask_scores<kVecs>(panel, block, scores_);
     return bias_hides;
