@@ -87,6 +87,7 @@ class TilePlan::Builder {
     struct Piece {
       TileSpan span;
       std::size_t word;
+      std::size_t listed;  // place in the list
       std::int64_t end() const { return span.first_key + span.n_keys; }
       std::int64_t block() const { return span.first_key / kBlockKeys; }
     };
@@ -96,12 +97,14 @@ class TilePlan::Builder {
       const std::int64_t end = spans[s].first_key + spans[s].n_keys;
       for (std::int64_t key = spans[s].first_key; key < end;) {
         const std::int64_t next = std::min(end, (key / kBlockKeys + 1) * kBlockKeys);
-        pieces.push_back({{key, next - key, nullptr}, word_of_[s]});
+        pieces.push_back({{key, next - key, nullptr}, word_of_[s], pieces.size()});
         key = next;
       }
     }
-    std::stable_sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
-      return a.block() != b.block() ? a.block() < b.block() : a.end() < b.end();
+    // Not std::stable_sort: clang 19 refuses GCC 12's as deprecated.
+    std::sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
+      if (a.block() != b.block()) return a.block() < b.block();
+      return a.end() != b.end() ? a.end() < b.end() : a.listed < b.listed;
     });
     spans.resize(first_span_);
     word_of_.resize(first_span_);

@@ -48,11 +48,13 @@ void each_pair(const FlashForwardItem& item, std::int64_t query, const SeesPair&
 
 void write_top(const RowStatisticsItem& item, std::int64_t query, double lse,
                std::vector<std::pair<double, std::int64_t>>& pairs) {
-  std::stable_sort(pairs.begin(), pairs.end(),
-                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  if (std::isnan(lse)) pairs.clear();  // NaN scores have no order
+  std::sort(pairs.begin(), pairs.end(), [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second < b.second;
+  });
   const std::int64_t row = item.rows.first_head * item.q_len + query;
   for (int i = 0; i < item.top_k; ++i) {
-    const bool given = static_cast<std::size_t>(i) < pairs.size() && !std::isnan(lse);
+    const bool given = static_cast<std::size_t>(i) < pairs.size();
     item.top_index[row * item.top_k + i] = given ? pairs[static_cast<std::size_t>(i)].second : -1;
     item.top_weight[row * item.top_k + i] =
         static_cast<float>(given ? std::exp(pairs[static_cast<std::size_t>(i)].first - lse)
