@@ -22,7 +22,8 @@ struct AttentionOptions {
   // Longformer's second projections, all three or none, in the shapes and dtypes of q, k and v:
   // queries of global tokens (by the rules longformer and global_tokens of the mask) attend with
   // q_global to k_global and v_global, all others, to global keys too, with q, k and v. Other rows
-  // of q_global are not read. Only attention() takes them, not a plan.
+  // of q_global are not read. Only attention() takes them, not a plan; with a dense bias only where
+  // that has one row for all queries.
   TensorView q_global, k_global, v_global;
 };
 

@@ -12,6 +12,13 @@ void attention(TensorView q, TensorView k, TensorView v, MutableTensorView out,
     return attention_with_global_projections(q, k, v, out, options, lse, context);
   }
   const PlanShape shape = check_tensors(q, k, v, out, lse);
+  if (gather_global_rows(shape, options)) {
+    AttentionOptions gathered = options;
+    gathered.q_global = q;
+    gathered.k_global = k;
+    gathered.v_global = v;
+    return attention_with_global_projections(q, k, v, out, gathered, lse, context);
+  }
   Plan(shape, options, context).run(q, k, v, out, lse);
 }
 

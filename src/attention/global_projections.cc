@@ -1,5 +1,6 @@
 #include "attention/global_projections.h"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -182,6 +183,22 @@ class GlobalRows {
 };
 
 }  // namespace
+
+bool gather_global_rows(const PlanShape& shape, const AttentionOptions& options) {
+  constexpr std::int64_t kLeastQueries = 256;  // below, copies and a second plan cost as much
+  if (shape.q_len < kLeastQueries || shape.q_dtype == DType::kF64) return false;
+  if (!has_global_tokens(options.mask)) return false;
+  const bias_detail::Terms* bias = options.bias.terms();
+  if (bias != nullptr && bias->kind == BiasKind::kDense) return false;
+  const std::int64_t entries = options.mask.rule()->batch();
+  if (entries != 0 && entries != shape.batch) return false;  // planning says what is wrong
+  std::int64_t n = 0;
+  for (const auto& list : global_queries(
+           options.mask, {std::max<std::int64_t>(1, entries), shape.q_len, shape.kv_len})) {
+    n = std::max(n, static_cast<std::int64_t>(list.size()));
+  }
+  return n > 0 && n <= shape.q_len / 16;
+}
 
 void attention_with_global_projections(const TensorView& q, const TensorView& k,
                                        const TensorView& v, const MutableTensorView& out,

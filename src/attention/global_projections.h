@@ -4,6 +4,7 @@
 #pragma once
 
 #include "raptly/attention.h"
+#include "raptly/plan.h"
 
 namespace raptly {
 
@@ -14,5 +15,10 @@ void attention_with_global_projections(const TensorView& q, const TensorView& k,
                                        const TensorView& v, const MutableTensorView& out,
                                        const AttentionOptions& options,
                                        const MutableTensorView& lse, ExecutionContext& context);
+
+// Whether a call without second projections gains by running as if q, k and v were them: a row of a
+// global token left in place costs its tile of 48 to 64 queries against all keys. The bits are the
+// same. shape: of checked tensors.
+bool gather_global_rows(const PlanShape& shape, const AttentionOptions& options);
 
 }  // namespace raptly

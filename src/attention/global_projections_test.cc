@@ -59,7 +59,7 @@ void expect_rows(TwoProjections& both, const std::vector<std::vector<std::int64_
 
 TEST(GlobalProjections, RowsTakeTheirOwnProjections) {
   for (const bool permuted : {false, true}) {
-    for (const DType dtype : {DType::kF32, DType::kF16, DType::kF64}) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBf16, DType::kF64}) {
       const Sizes sizes{2, 300, 300, 4, 2, 40, 24};
       const DType kv = dtype;
       TwoProjections both(sizes, dtype, kv, mask::longformer(32, {{0, 77, 299}, {1, 2, 3}}),
@@ -215,6 +215,24 @@ TEST(GlobalProjections, WrongUseSaysWhatIsWrong) {
   options.q_global = nowhere;
   EXPECT_EQ(message_of(both, options),
             "[attention] q_global has shape [2, 10, 4, 16] and no data.");
+}
+
+// attention() gathers a few global rows of a long sequence, a plan leaves them in place.
+TEST(GlobalProjections, GatheredRowsKeepTheirBits) {
+  for (const DType dtype : {DType::kF32, DType::kBf16}) {
+    for (const Mask& more : {Mask(), mask::lengths({400, 300}, {400, 300})}) {
+      TestProblem gathered({2, 400, 400, 4, 2, 40, 24}, dtype, dtype, 8);
+      gathered.options.mask = mask::longformer(32, {0, 77, 78, 399}) & more;
+      TestProblem planned = gathered;
+      gathered.run(default_context());
+      const PlanShape shape{2, 400, 400, 4, 2, 40, 24, dtype, dtype};
+      Plan(shape, planned.options)
+          .run(planned.q.view(), planned.k.view(), planned.v.view(), planned.out.view(),
+               planned.lse_view());
+      EXPECT_TRUE(same_bits(gathered.out, planned.out));
+      EXPECT_TRUE(same_bits(gathered.lse, planned.lse));
+    }
+  }
 }
 
 TEST(GlobalProjections, APlanRefusesThem) {

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "attention/test_problem.h"
+#include "mask/rule.h"
 #include "raptly/error.h"
 
 namespace raptly {
@@ -90,6 +91,9 @@ TEST(Statistics, AgreeWithF64) {
       StatisticsProblem p({2, 100, 200, 4, 2, 20, 8}, DType::kF32, kv, mask, 5, true);
       check_against_f64(p, default_context());
     }
+    StatisticsProblem p({1, 50, 200, 4, 2, 20, 8}, DType::kBf16, DType::kBf16, mask);
+    if (mask.rule() == nullptr || mask.rule()->batch() == 0)
+      check_against_f64(p, default_context());
   }
 }
 
