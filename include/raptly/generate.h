@@ -37,15 +37,21 @@ struct GenerateOptions {
 
 struct GenerateResult {
   std::string text;
-  std::vector<std::int32_t> tokens;  // generated ids, the end token not among them
+  // All generated ids, those too whose text a stop string cut; the end token is not among them.
+  std::vector<std::int32_t> tokens;
   std::int64_t prompt_tokens = 0;
   FinishReason finish_reason = FinishReason::kStop;
   double prefill_seconds = 0;
   double decode_seconds = 0;
 };
 
-// Goes on with `sequence` of the cache: prompt first, then token by token. Throws kContextFull when
-// the prompt does not fit (nothing is appended), kInvalidArgument for options out of range.
+// Goes on with `sequence` of the cache: prompt first, then token by token. Afterwards the sequence
+// holds what it held, the prompt and all of GenerateResult::tokens, so that another call goes on
+// from there; only where the context is full (kContext) the last token found no room. An interrupt
+// during the prompt leaves the chunks that were read. max_tokens = 0 reads the prompt and generates
+// nothing (kLength). Throws kContextFull when the prompt does not fit (nothing is appended),
+// kInvalidArgument for options out of range; what on_text or on_prefill throws passes through, and
+// the sequence then holds what the model had read: truncate it to its former length to try again.
 GenerateResult generate(Model& model, KvCache& cache, SequenceId sequence,
                         std::span<const std::int32_t> prompt, const GenerateOptions& options,
                         ExecutionContext& context = default_context());

@@ -164,31 +164,6 @@ void add_attention_bench(CLI::App& bench, Action& action) {
 
 }  // namespace
 
-void add_probe(CLI::App& app, Action& action) {
-  struct Options {
-    bool levels = false;
-    bool json = false;
-  };
-  auto options = std::make_shared<Options>();
-  CLI::App* command =
-      app.add_subcommand("probe", "What this machine can do: level, FMA peak, read bandwidth");
-  command->add_flag("--levels", options->levels, "Only the levels that it has, narrowest first");
-  command->add_flag("--json", options->json, "Write JSON");
-  command->footer(
-      "RAPTLY_MAX_ISA=scalar|avx2|avx512|avx512_bf16|amx pins the level of any command.");
-  command->callback([options, &action] {
-    action = [options](Console& console) {
-      if (!options->levels) return probe_command(options->json, console.out());
-      const char* before = "";
-      for (const Isa isa : supported_isas()) {
-        console.out() << std::exchange(before, " ") << isa_name(isa);
-      }
-      console.out() << '\n';
-      return kExitFine;
-    };
-  });
-}
-
 void add_bench(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("bench", "Measure speed: of a model, of attention");
   command->require_subcommand(1);

@@ -97,6 +97,9 @@ TEST(Cli, FilesThatAreNoModels) {
   const TemporaryFile file("not_a_model");
   std::ofstream(file.path) << "This is no model.";
   expect_failure(run_program({"run", file.path, "-p", "a"}), 1, file.path);
+  const TemporaryFile empty("empty.gguf");
+  std::ofstream(empty.path) << "";
+  expect_failure(run_program({"inspect", empty.path}), 1, "is empty");
   // Weights without a tokenizer, and a model without a chat template.
   expect_failure(run_program({"tokenize", tiny_model("llama.gguf"), "a"}), 1, "tokenizer");
 }
@@ -324,6 +327,11 @@ TEST(Cli, ProbeNamesTheLevels) {
   const ProgramRun run = run_program({"probe", "--levels"});
   EXPECT_EQ(run.exit_code, 0);
   EXPECT_EQ(run.out.rfind("scalar", 0), 0u) << run.out;
+  const json list = json::parse(run_program({"probe", "--levels", "--json", "-t", "1"}).out);
+  ASSERT_TRUE(list.is_array());
+  std::string joined;
+  for (const json& level : list) joined += (joined.empty() ? "" : " ") + level.get<std::string>();
+  EXPECT_EQ(joined + "\n", run.out);
 }
 
 }  // namespace

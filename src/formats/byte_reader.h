@@ -73,7 +73,8 @@ class ByteReader {
  private:
   [[noreturn]] void too_short(std::uint64_t n, const char* what) const {
     errors_.corrupt(offset_, std::string(what) + " needs " + std::to_string(n) +
-                                 " bytes. The file has " + std::to_string(left()) + " more.");
+                                 " bytes. The file has " + std::to_string(left()) +
+                                 " more. Is the download incomplete?");
   }
 
   std::span<const std::byte> bytes_;

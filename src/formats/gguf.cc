@@ -249,6 +249,20 @@ class GgufParser {
     return n;
   }
 
+  // Of a file that ends before its tensors do.
+  std::string end_message(std::uint64_t start) const {
+    std::uint64_t needed = 0;
+    for (std::size_t i = 0; i < offsets_.size(); ++i) {
+      std::uint64_t end = 0;
+      if (!add(start, offsets_[i], end) || !add(end, sizes_[i], end)) {
+        return "No file has so many bytes.";
+      }
+      needed = std::max(needed, end);
+    }
+    return "The file has " + std::to_string(bytes_.size()) + " bytes and needs at least " +
+           std::to_string(needed) + ": is the download incomplete?";
+  }
+
   // Offsets count from the aligned end of the infos; data must be aligned, inside the file, and
   // apart.
   void place_tensors() {
@@ -266,8 +280,8 @@ class GgufParser {
       if (!add(start, offsets_[i], begin) || !add(begin, sizes_[i], end) || end > bytes_.size()) {
         in_.errors().corrupt(offset_at_[i], "tensor " + tensor.name + " has offset " +
                                                 std::to_string(offsets_[i]) + " and " +
-                                                std::to_string(sizes_[i]) +
-                                                " bytes. The file ends before.");
+                                                std::to_string(sizes_[i]) + " bytes. " +
+                                                end_message(start));
       }
       tensor.data = bytes_.subspan(begin, sizes_[i]);
     }

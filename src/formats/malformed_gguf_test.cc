@@ -89,7 +89,7 @@ std::vector<Malformed> structure_cases() {
       {"bool_2", Bytes().header(0, 1).key("a", 7).raw("\x02"),
        "byte 37: a boolean is 2. It must be 0 or 1."},
       {"cut_text", Bytes().header(0, 1).key("a", 8).u64(9).zeros(8),
-       "byte 45: a text needs 9 bytes. The file has 8 more."},
+       "byte 45: a text needs 9 bytes. The file has 8 more. Is the download incomplete?"},
       {"huge_text", Bytes().header(0, 1).key("a", 8).u64(~0ull),
        "byte 45: a text needs 18446744073709551615 bytes."},
       {"cut_f64", Bytes().header(0, 1).key("a", 12).zeros(7),
@@ -149,11 +149,14 @@ std::vector<Malformed> tensor_cases() {
       {"misaligned", Bytes().header(1, 0).tensor("t", 8, 0, 8).zeros(99),
        "byte 49: tensor t has offset 8. It must be a multiple of 32."},
       {"beyond_the_end", Bytes().header(1, 0).tensor("t", 8, 0, 64).zeros(40),
-       "byte 49: tensor t has offset 64 and 32 bytes. The file ends before."},
+       "byte 49: tensor t has offset 64 and 32 bytes. The file has 97 bytes and needs at least "
+       "160: "
+       "is the download incomplete?"},
       {"offset_overflow", Bytes().header(1, 0).tensor("t", 8, 0, ~31ull).zeros(99),
-       "byte 49: tensor t has offset 18446744073709551584"},
+       "byte 49: tensor t has offset 18446744073709551584 and 32 bytes. No file has so many "
+       "bytes."},
       {"data_cut", Bytes().header(1, 0).tensor("t", 8, 0, 0).zeros(7 + 31),
-       "byte 49: tensor t has offset 0 and 32 bytes. The file ends"},
+       "byte 49: tensor t has offset 0 and 32 bytes. The file has 95 bytes and needs at least 96"},
       {"overlap", Bytes().header(2, 0).tensor("a", 16, 0, 0).tensor("b", 8, 0, 32).zeros(200),
        "byte 82: tensors a and b overlap."},
   };

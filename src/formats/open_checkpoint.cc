@@ -89,6 +89,10 @@ std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path) {
   if (fs::is_directory(path, ignored)) return open_directory(path);
   MappedFile file(path);
   const auto bytes = file.bytes();
+  if (bytes.empty()) {
+    throw Error(ErrorCode::kCorruptFile,
+                "[model] " + path + " is empty, it has 0 bytes. Was it downloaded?");
+  }
   if (bytes.size() >= 4 && std::memcmp(bytes.data(), "GGUF", 4) == 0)
     return open_gguf(std::move(file));
   if (bytes.size() >= 9 && bytes[8] == std::byte{'{'}) return open_safetensors(std::move(file));

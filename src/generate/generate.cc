@@ -62,6 +62,7 @@ class Generation {
         context_(context),
         sampler_(options.sampling, model.config().vocab_size, context.isa()),
         stops_(options.stop),
+        before_(cache.length(sequence)),
         logits_(static_cast<std::size_t>(model.config().vocab_size)) {}
 
   GenerateResult run(std::span<const std::int32_t> prompt) {
@@ -77,6 +78,7 @@ class Generation {
       show(stops_.finish());
     }
     if (stops_.stopped()) result_.finish_reason = FinishReason::kStop;
+    if (ready) store_last();
     result_.decode_seconds = seconds_since(start);
     return std::move(result_);
   }
@@ -128,6 +130,20 @@ class Generation {
     return FinishReason::kLength;
   }
 
+  // The last token was sampled but not yet read by the model: whoever goes on with the sequence
+  // must find it there. Where the context is full there is nothing to go on with.
+  void store_last() {
+    const std::int64_t unread = expected_length() - cache_.length(sequence_);
+    if (unread > 0 && cache_.length(sequence_) < context_limit(model_, cache_, sequence_)) {
+      forward({&result_.tokens.back(), 1}, false);
+    }
+  }
+
+  // Of the sequence, with all generated tokens in it.
+  std::int64_t expected_length() const {
+    return before_ + result_.prompt_tokens + static_cast<std::int64_t>(result_.tokens.size());
+  }
+
   void show(const std::string& text) {
     if (text.empty()) return;
     result_.text += text;
@@ -142,6 +158,7 @@ class Generation {
   Sampler sampler_;
   StopStrings stops_;
   Utf8Stream utf8_;
+  std::int64_t before_;  // length of the sequence
   AlignedArray<float> logits_;
   GenerateResult result_;
 };

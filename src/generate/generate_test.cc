@@ -87,6 +87,59 @@ TEST_F(Generate, LengthAndZero) {
   EXPECT_EQ(say("abc", {.max_tokens = 0}).text, "");
 }
 
+// What a sequence holds is what its tokens say, however the generation ended: the model reads on
+// and says the same as after one prompt of all those tokens.
+TEST_F(Generate, ASecondCallSeesEveryToken) {
+  const std::vector<std::int32_t> prompt = {5, 80, 33}, more = {7, 8};
+  const GenerateOptions eight{.sampling = {.temperature = 1, .seed = 4}, .max_tokens = 8};
+  GenerateOptions stopped = eight;
+  {
+    ContiguousCache cache(real_->cache_shape(DType::kF32), 64);
+    const GenerateResult whole = generate(*real_, cache, cache.add_sequence(), prompt, eight);
+    ASSERT_EQ(whole.tokens.size(), 8u);
+    stopped.stop = {whole.text.substr(0, 1)};
+  }
+  for (const GenerateOptions& options : {eight, stopped}) {
+    ContiguousCache cache(real_->cache_shape(DType::kF32), 64);
+    const SequenceId sequence = cache.add_sequence();
+    std::vector<std::int32_t> all = prompt;
+    const GenerateResult first = generate(*real_, cache, sequence, prompt, options);
+    ASSERT_FALSE(first.tokens.empty());
+    all.insert(all.end(), first.tokens.begin(), first.tokens.end());
+    EXPECT_EQ(cache.length(sequence), static_cast<std::int64_t>(all.size()));
+    const GenerateResult second = generate(*real_, cache, sequence, more, {.max_tokens = 5});
+    all.insert(all.end(), more.begin(), more.end());
+    ContiguousCache fresh(real_->cache_shape(DType::kF32), 64);
+    const GenerateResult at_once =
+        generate(*real_, fresh, fresh.add_sequence(), all, {.max_tokens = 5});
+    EXPECT_EQ(second.tokens, at_once.tokens);
+  }
+}
+
+TEST_F(Generate, ZeroTokensReadThePrompt) {
+  ContiguousCache cache(real_->cache_shape(DType::kF32), 8);
+  const SequenceId sequence = cache.add_sequence();
+  const std::vector<std::int32_t> prompt = {5, 80, 33};
+  const GenerateResult r = generate(*real_, cache, sequence, prompt, {.max_tokens = 0});
+  EXPECT_EQ(r.finish_reason, FinishReason::kLength);
+  EXPECT_TRUE(r.tokens.empty());
+  EXPECT_EQ(cache.length(sequence), 3);
+}
+
+TEST_F(Generate, WhatOnTextThrowsPassesThrough) {
+  ContiguousCache cache(real_->cache_shape(DType::kF32), 64);
+  const SequenceId sequence = cache.add_sequence();
+  const std::vector<std::int32_t> prompt = {5, 80, 33};
+  GenerateOptions options{.sampling = {.temperature = 1, .seed = 4}, .max_tokens = 20};
+  struct Gone {};
+  options.on_text = [](std::string_view) { throw Gone(); };
+  EXPECT_THROW(generate(*real_, cache, sequence, prompt, options), Gone);
+  EXPECT_GE(cache.length(sequence), 3);
+  cache.truncate(sequence, 0);
+  options.on_text = {};
+  EXPECT_EQ(generate(*real_, cache, sequence, prompt, options).tokens.size(), 20u);
+}
+
 TEST_F(Generate, PrefillInChunks) {
   std::vector<std::int64_t> progress;
   say("a", {.prefill_chunk = 2, .on_prefill = [&](std::int64_t done, std::int64_t total) {
