@@ -1,3 +1,6 @@
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -13,18 +16,42 @@
 namespace raptly {
 namespace {
 
+enum class Pages { kSmall, kLarge };
+
 // Memory of one sequence: [layer][k heads, then v heads][token][dim], so that the keys of a head
 // are adjacent rows whatever the number of heads.
 struct Sequence {
   AlignedBytes bytes;
+  Pages pages = Pages::kSmall;
   std::int64_t length = 0;
   std::vector<KvRun> runs;  // one a layer
 };
+
+// A head has a place for every token, so the first token touches all heads of all layers. With
+// pages of 2 MiB, a few words in a cache of 8,192 tokens (1 MiB a head) cleared and kept all of it:
+// for SmolLM2 180 MiB and half the speed of a short prompt. So a sequence starts on small pages and
+// grows with what it holds. Once it holds a quarter of its capacity it moves to huge pages: those
+// make reading 4,096 tokens 4 to 5 % faster (decoding, SmolLM2, Zen 4).
+constexpr std::int64_t kSmallShare = 4;
+
+void use_small_pages(const AlignedBytes& bytes) {
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  const auto at = reinterpret_cast<std::uintptr_t>(bytes.data());
+  const std::size_t skipped = (page - at % page) % page;
+  if (bytes.size() < skipped + page) return;
+  // Only advice: where it is refused the memory is the same, and more of it resident.
+  madvise(bytes.data() + skipped, (bytes.size() - skipped) / page * page, MADV_NOHUGEPAGE);
+}
 
 template <class T>
 void write_rows(T* to, std::int64_t head_stride, std::int64_t dim, const float* from,
                 std::int64_t n_heads) {
   for (std::int64_t h = 0; h < n_heads; ++h) narrow(from + h * dim, dim, to + h * head_stride);
+}
+
+void set_length(Sequence& s, std::int64_t length) {
+  s.length = length;
+  for (KvRun& run : s.runs) run.n = length;
 }
 
 }  // namespace
@@ -63,15 +90,46 @@ struct ContiguousCache::Impl {
     return s.bytes.data() + static_cast<std::size_t>(start) * element_size();
   }
 
-  Sequence make() const {
+  Sequence make(Pages pages) const {
     Sequence s;
+    s.pages = pages;
     const auto elements = static_cast<std::size_t>(shape.n_layers * layer_elements());
     s.bytes = AlignedBytes(elements * element_size());
+    if (pages == Pages::kSmall) use_small_pages(s.bytes);
     for (std::int64_t layer = 0; layer < shape.n_layers; ++layer) {
       s.runs.push_back(
           {place(s, layer, false, 0), place(s, layer, true, 0), nullptr, nullptr, 0, 0});
     }
     return s;
+  }
+
+  // A sequence of the same tokens in memory of its own.
+  Sequence copy(const Sequence& from, Pages pages) const {
+    Sequence to = make(pages);
+    for (std::int64_t layer = 0; layer < shape.n_layers; ++layer) {
+      for (const bool value : {false, true}) {
+        const auto head_bytes = static_cast<std::size_t>(head_elements(value)) * element_size();
+        const std::size_t used =
+            head_bytes / static_cast<std::size_t>(capacity) * static_cast<std::size_t>(from.length);
+        for (std::int64_t h = 0; h < shape.n_kv_heads; ++h) {
+          const std::size_t offset = static_cast<std::size_t>(h) * head_bytes;
+          std::memcpy(place(to, layer, value, 0) + offset, place(from, layer, value, 0) + offset,
+                      used);
+        }
+      }
+    }
+    set_length(to, from.length);
+    return to;
+  }
+
+  // Before the sequence grows to `length`.
+  void choose_pages(Sequence& s, std::int64_t length) const {
+    if (s.pages == Pages::kLarge || length < capacity / kSmallShare) return;
+    try {
+      s = copy(s, Pages::kLarge);
+    } catch (const Error&) {  // no room for both: small pages do as well
+      s.pages = Pages::kLarge;
+    }
   }
 
   template <class T>
@@ -85,11 +143,6 @@ struct ContiguousCache::Impl {
 };
 
 namespace {
-
-void set_length(Sequence& s, std::int64_t length) {
-  s.length = length;
-  for (KvRun& run : s.runs) run.n = length;
-}
 
 void check_size(const char* name, std::int64_t value) {
   if (value < 1 || value > (std::int64_t{1} << 31)) {
@@ -129,7 +182,7 @@ ContiguousCache::~ContiguousCache() = default;
 const CacheShape& ContiguousCache::shape() const { return impl_->shape; }
 
 SequenceId ContiguousCache::add_sequence() {
-  impl_->sequences.emplace(impl_->next_id, impl_->make());
+  impl_->sequences.emplace(impl_->next_id, impl_->make(Pages::kSmall));
   return impl_->next_id++;
 }
 
@@ -140,22 +193,7 @@ void ContiguousCache::remove(SequenceId sequence) {
 
 SequenceId ContiguousCache::fork(SequenceId sequence) {
   const Sequence& from = impl_->get(sequence);
-  Sequence to = impl_->make();
-  const CacheShape& shape = impl_->shape;
-  for (std::int64_t layer = 0; layer < shape.n_layers; ++layer) {
-    for (const bool value : {false, true}) {
-      const auto head_bytes =
-          static_cast<std::size_t>(impl_->head_elements(value)) * impl_->element_size();
-      const std::size_t used = head_bytes / static_cast<std::size_t>(impl_->capacity) *
-                               static_cast<std::size_t>(from.length);
-      for (std::int64_t h = 0; h < shape.n_kv_heads; ++h) {
-        const std::size_t offset = static_cast<std::size_t>(h) * head_bytes;
-        std::memcpy(impl_->place(to, layer, value, 0) + offset,
-                    impl_->place(from, layer, value, 0) + offset, used);
-      }
-    }
-  }
-  set_length(to, from.length);
+  Sequence to = impl_->copy(from, from.pages);
   impl_->sequences.emplace(impl_->next_id, std::move(to));
   return impl_->next_id++;
 }
@@ -203,6 +241,7 @@ void ContiguousCache::extend(std::span<const SequenceId> sequences,
     }
     length += lengths[i];
   }
+  for (const auto& [id, length] : grown) impl_->choose_pages(impl_->get(id), length);
   for (const auto& [id, length] : grown) set_length(impl_->get(id), length);
 }
 

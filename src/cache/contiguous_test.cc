@@ -1,5 +1,8 @@
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <vector>
@@ -148,6 +151,39 @@ TEST(ContiguousCache, RefusesBadShapes) {
     ContiguousCache cache({.n_layers = 1 << 20, .n_kv_heads = 1 << 20, .head_dim = 1 << 20},
                           1 << 20);
   });
+}
+
+// A short sequence in a large cache does not keep the memory of a long one.
+TEST(ContiguousCache, MemoryGrowsWithUse) {
+  constexpr CacheShape kLarge{.n_layers = 8, .n_kv_heads = 4, .head_dim = 64, .dtype = DType::kF16};
+  ContiguousCache cache(kLarge, 8192);  // 64 MiB, 1 MiB a head
+  const SequenceId s = cache.add_sequence();
+  const std::int64_t n = 4;
+  cache.extend({&s, 1}, {&n, 1});
+  const std::vector<float> rows(4 * 4 * 64, 1.0f);
+  for (std::int64_t layer = 0; layer < kLarge.n_layers; ++layer) {
+    cache.write(s, layer, 0, n, rows.data(), 4 * 64, rows.data(), 4 * 64);
+  }
+  const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(cache.view(s, 0).runs[0].k) / page * page;
+  std::vector<unsigned char> pages((cache.nbytes() + page - 1) / page);
+  ASSERT_EQ(mincore(reinterpret_cast<void*>(begin), cache.nbytes(), pages.data()), 0);
+  const auto resident = std::count_if(pages.begin(), pages.end(), [](auto p) { return p & 1; });
+  EXPECT_GE(resident, 8 * 4 * 2 / 16);
+  EXPECT_LE(resident, static_cast<std::ptrdiff_t>(pages.size() / 8));
+}
+
+// The move to other pages at a quarter of the capacity leaves every value in place.
+TEST(ContiguousCache, KeepsItsValuesAsItGrows) {
+  ContiguousCache cache(kShape, 400);
+  const SequenceId s = cache.add_sequence();
+  for (const std::int64_t n : {3, 96, 1, 1, 200}) append(cache, s, n);
+  check_contents(cache, s, 301);
+  const SequenceId forked = cache.fork(s);
+  cache.truncate(s, 2);
+  append(cache, s, 200);
+  check_contents(cache, s, 202);
+  check_contents(cache, forked, 301);
 }
 
 }  // namespace
