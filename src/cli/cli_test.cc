@@ -330,7 +330,10 @@ TEST(Cli, ProbeNamesTheLevels) {
   const json list = json::parse(run_program({"probe", "--levels", "--json", "-t", "1"}).out);
   ASSERT_TRUE(list.is_array());
   std::string joined;
-  for (const json& level : list) joined += (joined.empty() ? "" : " ") + level.get<std::string>();
+  for (const json& level : list) {
+    if (!joined.empty()) joined += ' ';
+    joined += level.get<std::string>();
+  }
   EXPECT_EQ(joined + "\n", run.out);
 }
 
