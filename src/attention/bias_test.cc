@@ -230,27 +230,6 @@ TEST(AttentionBias, ThreadsAndChunksDoNotMatter) {
   }
 }
 
-// Tensors with global projections take no bias; sinks are fine.
-TEST(AttentionBiasErrors, SecondProjections) {
-  TestProblem p({1, 4, 4, 2, 2, 8, 8}, DType::kF32, DType::kF32, 1);
-  p.options.mask = mask::longformer(2, {0});
-  p.options.q_global = p.q.view();
-  p.options.k_global = p.k.view();
-  p.options.v_global = p.v.view();
-  p.run(default_context());
-  p.options.bias = bias::alibi({1, 2});
-  try {
-    p.run(default_context());
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::kNotSupported);
-    EXPECT_STREQ(
-        error.what(),
-        "[attention] q_global is given with a bias. Biases with second projections are not "
-        "supported.");
-  }
-}
-
 std::string message_of(const AttentionOptions& options, DType q_dtype = DType::kF32) {
   TestProblem p({2, 4, 6, 4, 2, 8, 8}, q_dtype, q_dtype, 1);
   p.options = options;
