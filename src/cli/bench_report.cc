@@ -82,6 +82,7 @@ nlohmann::ordered_json to_json(const BenchAttentionResult& r) {
       {"n_kv_heads", r.shape.n_kv_heads},
       {"head_dim", r.shape.head_dim},
       {"mask", r.shape.mask},
+      {"bias", r.shape.bias},
       {"q_dtype", dtype_name(r.shape.q_dtype)},
       {"kv_dtype", dtype_name(r.shape.kv_dtype)},
       {"layout", r.shape.head_major ? "bhsd" : "bshd"}};

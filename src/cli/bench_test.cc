@@ -28,6 +28,7 @@ TEST(BenchAttention, ACaseOfYourOwnReportsWhatScriptsRead) {
   EXPECT_EQ(row["case"], "custom");
   EXPECT_EQ(row["threads"], 2);
   EXPECT_EQ(row["mask"], "causal & window(7, 0)");
+  EXPECT_EQ(row["bias"], "");
   EXPECT_EQ(row["kv_len"], 160);
   EXPECT_EQ(row["n_kv_heads"], 2);
   EXPECT_DOUBLE_EQ(row["density"], 8.0 / 160);
