@@ -1,5 +1,6 @@
 // `raptly chat`: a conversation, turn by turn.
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -153,8 +154,23 @@ Line kind_of(const std::string& line) {
   return command ? Line::kUnknown : Line::kMessage;
 }
 
-Line read_line(std::string& line) {
-  const InterruptGuard guard;  // Ctrl-C makes the read fail
+// Waits until the terminal has a line (it gives one a read, so none is buffered); false: Ctrl-C. In
+// short steps, because a Ctrl-C just before a wait would not end it.
+bool input_comes() {
+  while (!InterruptGuard::interrupted()) {
+    pollfd input{STDIN_FILENO, POLLIN, 0};
+    if (poll(&input, 1, 100) > 0) return true;
+  }
+  return false;
+}
+
+// The prompt is written under the guard: a Ctrl-C that answers it at once is ours.
+Line read_line(std::string& line, const char* prompt) {
+  const InterruptGuard guard;
+  if (prompt != nullptr) {
+    std::cerr << prompt << std::flush;
+    if (!input_comes()) return Line::kInterrupted;
+  }
   if (std::getline(std::cin, line)) return kind_of(line);
   if (InterruptGuard::interrupted()) return Line::kInterrupted;
   if (std::ferror(stdin) == 0) return Line::kEnd;
@@ -172,9 +188,9 @@ int talk(Conversation& conversation, bool json, Console& console) {
     console.say(console.dim("/reset starts anew, /exit or Ctrl-D ends, Ctrl-C interrupts"));
   int code = kExitFine;
   for (;;) {
-    if (!alone) std::cerr << (console.talks() ? "\n> " : "> ") << std::flush;
+    const char* const prompt = alone ? nullptr : console.talks() ? "\n> " : "> ";
     std::string line;
-    const Line kind = read_line(line);
+    const Line kind = read_line(line, prompt);
     if (!alone && (kind == Line::kEnd || kind == Line::kInterrupted)) console.say("");
     if (kind == Line::kInterrupted) return kExitInterrupted;
     if (kind == Line::kEnd || kind == Line::kExit) return alone ? code : kExitFine;
