@@ -164,7 +164,7 @@ inline void check_against_reference(TestProblem& p, ExecutionContext& context) {
 
 inline bool same_bits(const TestTensor& a, const TestTensor& b) { return a.bytes == b.bytes; }
 inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * 4) == 0;
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * 4) == 0);
 }
 
 }  // namespace raptly::attention_testing
