@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "base/elements.h"
 #include "mask/bias_terms.h"
 #include "mask/placement.h"
 #include "mask/rule.h"
@@ -19,19 +20,6 @@ using bias_detail::kMostSlope;
 using bias_detail::kTablePad;
 using bias_detail::Terms;
 using mask_detail::fail;
-
-double element(const void* data, DType dtype, std::int64_t at) {
-  switch (dtype) {
-    case DType::kF16:
-      return static_cast<double>(to_float(static_cast<const F16*>(data)[at]));
-    case DType::kBf16:
-      return static_cast<double>(to_float(static_cast<const Bf16*>(data)[at]));
-    case DType::kF64:
-      return static_cast<const double*>(data)[at];
-    default:
-      return static_cast<double>(static_cast<const float*>(data)[at]);
-  }
-}
 
 std::string text(float x) {
   char buffer[32];

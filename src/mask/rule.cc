@@ -49,4 +49,10 @@ void fail(const char* where, const std::string& message) {
   throw Error(ErrorCode::kInvalidArgument, std::string("[") + where + "] " + message);
 }
 
+void check_number(const char* where, const char* name, std::int64_t value, NumberRange range) {
+  if (value >= range.least && value <= range.most) return;
+  fail(where, std::string(name) + " is " + std::to_string(value) + ". It must be " +
+                  std::to_string(range.least) + " .. " + std::to_string(range.most) + ".");
+}
+
 }  // namespace raptly::mask_detail

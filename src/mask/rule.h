@@ -117,5 +117,10 @@ MaskScope place_mask(const Mask& mask, const MaskScope& scope);
 
 // Throws kInvalidArgument "[where] message".
 [[noreturn]] void fail(const char* where, const std::string& message);
+// Fails unless range.least <= value <= range.most.
+struct NumberRange {
+  std::int64_t least, most;
+};
+void check_number(const char* where, const char* name, std::int64_t value, NumberRange range);
 
 }  // namespace raptly::mask_detail

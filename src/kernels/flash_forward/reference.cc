@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/elements.h"
+#include "base/elements.h"
 
 namespace raptly {
 namespace {

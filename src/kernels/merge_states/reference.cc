@@ -5,7 +5,7 @@
 #include <limits>
 #include <vector>
 
-#include "kernels/elements.h"
+#include "base/elements.h"
 
 namespace raptly {
 namespace {

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/elements.h"
+#include "base/elements.h"
 
 namespace raptly {
 namespace {

@@ -182,12 +182,6 @@ class BigBird final : public Rule {
   std::int64_t id_ = next_id();
 };
 
-void check_number(const char* name, std::int64_t value, std::int64_t least, std::int64_t most) {
-  if (value >= least && value <= most) return;
-  fail("bigbird", std::string(name) + " is " + std::to_string(value) + ". It must be " +
-                      std::to_string(least) + " .. " + std::to_string(most) + ".");
-}
-
 }  // namespace
 
 Mask parse_bigbird(RuleArguments& args) {
@@ -205,7 +199,10 @@ Mask parse_bigbird(RuleArguments& args) {
 }  // namespace mask_detail
 
 Mask mask::bigbird(const BigBirdOptions& options) {
-  using mask_detail::check_number;
+  const auto check_number = [](const char* name, std::int64_t value, std::int64_t least,
+                               std::int64_t most) {
+    mask_detail::check_number("bigbird", name, value, {least, most});
+  };
   check_number("block_size", options.block_size, 1, std::int64_t{1} << 32);
   check_number("num_random_blocks", options.num_random_blocks, 0, mask_detail::kMaxRandom);
   if (options.layout == BigBirdLayout::kEtc) {

@@ -158,12 +158,6 @@ class HfBigBird final : public Rule {
   std::vector<std::vector<std::int64_t>> drawn_;  // [n_heads][(row - 1) * num_random_blocks]
 };
 
-void check_number(const char* name, std::int64_t value, std::int64_t least, std::int64_t most) {
-  if (value >= least && value <= most) return;
-  fail("hf_bigbird", std::string(name) + " is " + std::to_string(value) + ". It must be " +
-                         std::to_string(least) + " .. " + std::to_string(most) + ".");
-}
-
 }  // namespace
 
 Mask parse_hf_bigbird(RuleArguments& args) {
@@ -182,7 +176,10 @@ Mask parse_hf_bigbird(RuleArguments& args) {
 }  // namespace mask_detail
 
 Mask mask::hf_bigbird(const HfBigBirdOptions& options) {
-  using mask_detail::check_number;
+  const auto check_number = [](const char* name, std::int64_t value, std::int64_t least,
+                               std::int64_t most) {
+    mask_detail::check_number("hf_bigbird", name, value, {least, most});
+  };
   constexpr std::int64_t kMostTokens = std::int64_t{1} << 24;
   check_number("block_size", options.block_size, 1, kMostTokens);
   check_number("num_random_blocks", options.num_random_blocks, 0, mask_detail::kMaxRandom);

@@ -1,4 +1,4 @@
-// Single elements of any dtype as doubles, for the textbook loops of reference.cc files.
+// Single elements of any dtype as doubles, for code that may be slow: textbook loops, tables.
 #pragma once
 
 #include <cstdint>
