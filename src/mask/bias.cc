@@ -68,7 +68,7 @@ std::vector<std::vector<float>> read_table(const char* where, const TensorView& 
 
 // entry(head, d) for d = -reach .. reach.
 template <class Entry>
-Bias offset_bias(std::int64_t n_heads, std::int64_t reach, const Entry& entry) {
+std::shared_ptr<Terms> offset_bias(std::int64_t n_heads, std::int64_t reach, const Entry& entry) {
   auto terms = std::make_shared<Terms>();
   terms->kind = BiasKind::kOffset;
   terms->n_heads = n_heads;
@@ -79,7 +79,7 @@ Bias offset_bias(std::int64_t n_heads, std::int64_t reach, const Entry& entry) {
       terms->table.push_back(entry(h, std::clamp(i - kTablePad - reach, -reach, reach)));
     }
   }
-  return Bias(std::move(terms));
+  return terms;
 }
 
 // The bucket of offset d = k - q, in f32 as transformers has it: where the logarithm is an integer,
@@ -174,9 +174,9 @@ Bias bias::relative(const TensorView& table) {
   }
   const std::vector<std::vector<float>> rows = read_table("relative", table);
   const std::int64_t reach = table.size(1) / 2;
-  return offset_bias(table.size(0), reach, [&](std::int64_t head, std::int64_t d) {
+  return Bias(offset_bias(table.size(0), reach, [&](std::int64_t head, std::int64_t d) {
     return rows[static_cast<std::size_t>(head)][static_cast<std::size_t>(d + reach)];
-  });
+  }));
 }
 
 Bias bias::t5(const TensorView& table, bool bidirectional, std::int64_t max_distance) {
@@ -193,15 +193,20 @@ Bias bias::t5(const TensorView& table, bool bidirectional, std::int64_t max_dist
                    std::to_string(1 << 24) + ".");
   }
   const std::vector<std::vector<float>> rows = read_table("t5", table);
-  std::vector<std::size_t> buckets;  // of -max_distance .. max_distance; all beyond are as the last
+  std::vector<std::int32_t>
+      buckets;  // of -max_distance .. max_distance; all beyond are as the last
   for (std::int64_t d = -max_distance; d <= max_distance; ++d) {
     buckets.push_back(
-        static_cast<std::size_t>(t5_bucket(d, bidirectional, num_buckets, max_distance)));
+        static_cast<std::int32_t>(t5_bucket(d, bidirectional, num_buckets, max_distance)));
   }
-  return offset_bias(table.size(1), max_distance, [&](std::int64_t head, std::int64_t d) {
-    return rows[buckets[static_cast<std::size_t>(d + max_distance)]]
-               [static_cast<std::size_t>(head)];
+  auto terms = offset_bias(table.size(1), max_distance, [&](std::int64_t head, std::int64_t d) {
+    const auto bucket =
+        static_cast<std::size_t>(buckets[static_cast<std::size_t>(d + max_distance)]);
+    return rows[bucket][static_cast<std::size_t>(head)];
   });
+  terms->bucket_of = std::move(buckets);
+  terms->n_buckets = num_buckets;
+  return Bias(std::move(terms));
 }
 
 Bias bias::dense(const TensorView& tensor) {

@@ -28,7 +28,10 @@ struct Terms {
   std::vector<std::vector<float>> slopes;  // kDistance: of all batch entries, or of each
   std::int64_t reach = 0;                  // kOffset: entries for -reach .. reach
   std::vector<float> table;                // kOffset: [n_heads][table_row()]
-  TensorView tensor;                       // kDense
+  // kOffset made from buckets (t5): of each offset -reach .. reach; else empty.
+  std::vector<std::int32_t> bucket_of;
+  std::int64_t n_buckets = 0;
+  TensorView tensor;  // kDense
 
   std::int64_t table_row() const { return 2 * reach + 1 + 2 * kTablePad; }
 };

@@ -1,0 +1,46 @@
+#include "raptly/backward.h"
+
+#include <functional>
+#include <string>
+
+#include "attention/backward_items.h"
+#include "attention/validate_backward.h"
+#include "kernels/flash_backward/reference.h"
+#include "mask/predicate.h"
+#include "raptly/error.h"
+
+namespace raptly {
+namespace {
+
+// Head by head, in order: heads of a key head add to the same rows.
+void run_reference(const BackwardInputs& in, const AttentionGradients& gradients,
+                   const AttentionOptions& options, const PlanShape& shape) {
+  const BackwardItems items(in, gradients, options, shape, 1);
+  for (std::int64_t b = 0; b < shape.batch; ++b) {
+    for (std::int64_t h = 0; h < shape.n_heads; ++h) {
+      const MaskPredicate sees(options.mask, bottom_right_scope(shape.q_len, shape.kv_len, b, h));
+      flash_backward_reference(items.item(b, h), shape.q_len, std::ref(sees));
+    }
+  }
+}
+
+}  // namespace
+
+void attention_backward(const BackwardInputs& inputs, const AttentionGradients& gradients,
+                        const AttentionOptions& options, ExecutionContext& /*context*/) {
+  const PlanShape shape = check_backward(inputs, gradients, options);
+  if (shape.q_dtype != DType::kF64) {
+    throw Error(ErrorCode::kNotSupported,
+                std::string("[attention_backward] q is ") + dtype_name(shape.q_dtype) +
+                    ". It must be f64: only the textbook loops compute gradients.");
+  }
+  if (!gradients.accumulate) {
+    for (const MutableTensorView* t :
+         {&gradients.dq, &gradients.dk, &gradients.dv, &gradients.dbias, &gradients.dsinks}) {
+      fill_zero(*t);
+    }
+  }
+  run_reference(inputs, gradients, options, shape);
+}
+
+}  // namespace raptly
