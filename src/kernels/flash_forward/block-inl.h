@@ -7,7 +7,7 @@
 #endif
 
 #include "kernels/flash_forward/panel_bias-inl.h"
-#include "kernels/microkernel/mm-inl.h"
+#include "kernels/flash_forward/runs-inl.h"
 #include "kernels/softmax_state/softcap-inl.h"
 #if RAPTLY_TARGET_ENABLED
 RAPTLY_BEFORE_TARGET();
@@ -182,12 +182,16 @@ void attend_block(const BlockContext& context, QueryPanel& panel, const KeyBlock
   constexpr int kStride = kVecs * kLanes;
   float* scores = context.scores;
   const int n8 = (block.n + 7) & ~7;
+  VisibleRuns runs;  // of a partial block
+  if (block.bits != nullptr) find_runs<kVecs>(panel, block.bits, block.n, runs);
   if (fetches_bias(context.item)) {
     scores_and_fetch<kVecs>(context, panel, block);
-  } else {
+  } else if (block.bits == nullptr) {
     mm_rows<kVecs, false>(block.n, Broadcasts{block.k, block.k_stride, 1},
                           LaneRows<float>{panel.q, kStride}, Sums{scores, kStride},
                           context.head_dim);
+  } else {
+    score_runs<kVecs>(runs, panel, {block.k, block.k_stride}, context.head_dim, scores);
   }
   for (int i = block.n * kVecs; i < n8 * kVecs; ++i) {
     store(set(kMinusInfinity), scores + i * kLanes);
@@ -205,9 +209,6 @@ void attend_block(const BlockContext& context, QueryPanel& panel, const KeyBlock
   if (block.bits != nullptr) mask_scores<kVecs>(panel, block, scores);
   softmax_block<kVecs>(panel, scores, n8, context.v_dim);
 
-  const Broadcasts v{block.v, 1, block.v_stride};
-  const LaneRows<float> p{scores, kStride};
-  const Sums o{panel.o, kStride};
   if (hidden_value_is_non_finite(panel, block, bias_hides, context.v_dim)) {
     if (!panel.live) {
       std::memset(panel.o, 0, static_cast<std::size_t>(context.v_dim * kStride) * sizeof(float));
@@ -215,10 +216,17 @@ void attend_block(const BlockContext& context, QueryPanel& panel, const KeyBlock
     std::uint64_t hidden[kBlockKeys];
     find_hidden_lanes(context.item, panel, block, bias_hides ? context.bias_rows : nullptr, hidden);
     add_visible_values<kVecs>(panel, block, hidden, scores, context.v_dim);
-  } else if (panel.live) {
-    mm_rows<kVecs, true>(context.v_dim, v, p, o, block.n);
+  } else if (block.bits == nullptr) {
+    const Broadcasts v{block.v, 1, block.v_stride};
+    const LaneRows<float> p{scores, kStride};
+    const Sums o{panel.o, kStride};
+    if (panel.live) {
+      mm_rows<kVecs, true>(context.v_dim, v, p, o, block.n);
+    } else {
+      mm_rows<kVecs, false>(context.v_dim, v, p, o, block.n);
+    }
   } else {
-    mm_rows<kVecs, false>(context.v_dim, v, p, o, block.n);
+    add_runs<kVecs>(runs, panel, {block.v, block.v_stride}, context.v_dim, scores);
   }
   panel.live = true;
 }

@@ -33,6 +33,7 @@ struct QueryPanel {
   alignas(64) float m[kPanelLanes], l[kPanelLanes], total_m[kPanelLanes], total_l[kPanelLanes];
   // The bit of each lane's query in the low and high half of a key's bits.
   alignas(64) std::uint32_t bit_low[kPanelLanes], bit_high[kPanelLanes];
+  std::uint64_t vec_bits[kPanelVecs];  // of the queries of each vector
   // With a bias (panel_bias-inl.h): each lane's factor and position.
   alignas(64) float bias_factor[kPanelLanes], position[kPanelLanes];
   std::int64_t first_position;  // of lane 0; position counts from it
@@ -103,11 +104,15 @@ inline void finish_row(const FlashForwardItem& item, const RowOfItem& row, const
   }
 }
 
+// Lanes without a row have no bit: partial blocks hide every key from them.
 inline void find_bits(const FlashForwardItem& item, QueryPanel& panel) {
+  for (std::uint64_t& bits : panel.vec_bits) bits = 0;
   for (int lane = 0; lane < panel.vecs * kLanes; ++lane) {
-    const int query = lane < panel.lanes ? (panel.first_lane + lane) / item.group : 0;
-    panel.bit_low[lane] = query < 32 ? std::uint32_t{1} << query : 0;
-    panel.bit_high[lane] = query < 32 ? 0 : std::uint32_t{1} << (query - 32);
+    const std::uint64_t bit =
+        lane < panel.lanes ? std::uint64_t{1} << (panel.first_lane + lane) / item.group : 0;
+    panel.bit_low[lane] = static_cast<std::uint32_t>(bit);
+    panel.bit_high[lane] = static_cast<std::uint32_t>(bit >> 32);
+    panel.vec_bits[lane / kLanes] |= bit;
   }
 }
 

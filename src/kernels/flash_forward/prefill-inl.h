@@ -130,20 +130,23 @@ class F32Engine {
   Stage<T> stage_;
 };
 
+// The first block from the one at `from` on in which the panel's tile has a span.
+inline std::int64_t next_block(QueryPanel& panel, std::int64_t from) {
+  const auto spans = panel.tile->spans;
+  const auto n = static_cast<std::int64_t>(spans.size());
+  const auto at = [&]() -> const TileSpan& {
+    return spans[static_cast<std::size_t>(panel.cursor)];
+  };
+  while (panel.cursor < n && at().first_key + at().n_keys <= from) ++panel.cursor;
+  if (panel.cursor == n) return std::numeric_limits<std::int64_t>::max();
+  return std::max(from, at().first_key / kBlockKeys * kBlockKeys);
+}
+
 // All spans of the panel's tile in the block at first_key.
 template <class Engine>
 void attend_panel(Engine& engine, QueryPanel& panel, std::int64_t first_key) {
-  const auto spans = panel.tile->spans;
-  const std::int64_t n_spans = static_cast<std::int64_t>(spans.size());
-  const auto span_at = [&](std::int64_t i) -> const TileSpan& {
-    return spans[static_cast<std::size_t>(i)];
-  };
-  while (panel.cursor < n_spans &&
-         span_at(panel.cursor).first_key + span_at(panel.cursor).n_keys <= first_key) {
-    ++panel.cursor;
-  }
-  for (std::int64_t i = panel.cursor; i < n_spans; ++i) {
-    const TileSpan& span = span_at(i);
+  if (next_block(panel, first_key) != first_key) return;
+  for (const TileSpan& span : panel.tile->spans.subspan(static_cast<std::size_t>(panel.cursor))) {
     if (span.first_key >= first_key + kBlockKeys) break;
     const std::int64_t begin = std::max(first_key, span.first_key);
     const std::int64_t end = std::min(first_key + kBlockKeys, span.first_key + span.n_keys);
@@ -167,11 +170,14 @@ inline KeyRange keys_of(const QueryPanel* panels, std::int64_t n) {
 template <class Engine>
 void attend_split(Engine& engine, const PrefillMemory& memory, std::span<QueryPanel> panels,
                   std::int64_t v_dim, std::int64_t split_begin) {
-  const auto n = static_cast<std::int64_t>(panels.size());
   const std::int64_t dv = round_up(v_dim, kLanes);
-  const KeyRange range = keys_of(panels.data(), n);
-  const std::int64_t begin = std::max(split_begin, range.begin / kBlockKeys * kBlockKeys);
-  const std::int64_t end = std::min(split_begin + kSplitKeys, range.end);
+  const std::int64_t end = split_begin + kSplitKeys;
+  const auto next_of_all = [&](std::int64_t from) {
+    std::int64_t first = end;
+    for (QueryPanel& panel : panels) first = std::min(first, next_block(panel, from));
+    return first;
+  };
+  const std::int64_t begin = next_of_all(split_begin);
   if (begin >= end) return;
   float* o = memory.o;
   for (QueryPanel& panel : panels) {
@@ -183,7 +189,7 @@ void attend_split(Engine& engine, const PrefillMemory& memory, std::span<QueryPa
       panel.l[lane] = 0;
     }
   }
-  for (std::int64_t key = begin; key < end; key += kBlockKeys) {
+  for (std::int64_t key = begin; key < end; key = next_of_all(key + kBlockKeys)) {
     for (QueryPanel& panel : panels) attend_panel(engine, panel, key);
   }
   for (QueryPanel& panel : panels) {
