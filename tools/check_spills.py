@@ -10,7 +10,8 @@ import re
 import subprocess
 import sys
 
-OBJECTS = ("flash_forward.cc.o", "decode.cc.o", "gemm.cc.o", "prefill_avx512bf16.cc.o", "decode_avx512bf16.cc.o")
+OBJECTS = ("flash_forward.cc.o", "decode.cc.o", "gemm.cc.o", "prefill_avx512bf16.cc.o", "decode_avx512bf16.cc.o",
+           "flash_backward.cc.o")
 INSTRUCTION = re.compile(r"^\s+([0-9a-f]+):\s+(\S+)\s*(.*)$")
 STACK = re.compile(r"\((%rsp|%rbp)")
 

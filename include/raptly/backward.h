@@ -52,7 +52,6 @@ struct AttentionGradients {
 // avx512; avx512_bf16 runs the f32 products of avx512. f64 tensors (q, k, v, dout, out and all
 // gradients; dlse f32 or f64) run textbook loops, which compute out and lse anew: of those that are
 // given they check shape and dtype.
-// Other dtypes: kNotSupported until the kernel is there.
 // Gradients may not overlap each other or an input. Throws Error before anything is written:
 // kInvalidArgument (shapes, options, a gradient of a bias or sinks that are not there),
 // kTypeMismatch (dtypes), kOutOfMemory.

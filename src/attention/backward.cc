@@ -1,13 +1,12 @@
 #include "raptly/backward.h"
 
 #include <functional>
-#include <string>
 
 #include "attention/backward_items.h"
+#include "attention/backward_pass.h"
 #include "attention/validate_backward.h"
 #include "kernels/flash_backward/reference.h"
 #include "mask/predicate.h"
-#include "raptly/error.h"
 
 namespace raptly {
 namespace {
@@ -27,20 +26,18 @@ void run_reference(const BackwardInputs& in, const AttentionGradients& gradients
 }  // namespace
 
 void attention_backward(const BackwardInputs& inputs, const AttentionGradients& gradients,
-                        const AttentionOptions& options, ExecutionContext& /*context*/) {
+                        const AttentionOptions& options, ExecutionContext& context) {
   const PlanShape shape = check_backward(inputs, gradients, options);
-  if (shape.q_dtype != DType::kF64) {
-    throw Error(ErrorCode::kNotSupported,
-                std::string("[attention_backward] q is ") + dtype_name(shape.q_dtype) +
-                    ". It must be f64: only the textbook loops compute gradients.");
-  }
+  const bool is_reference = shape.q_dtype == DType::kF64;
   if (!gradients.accumulate) {
-    for (const MutableTensorView* t :
-         {&gradients.dq, &gradients.dk, &gradients.dv, &gradients.dbias, &gradients.dsinks}) {
-      fill_zero(*t);
+    fill_zero(gradients.dbias);
+    fill_zero(gradients.dsinks);
+    for (const MutableTensorView* t : {&gradients.dq, &gradients.dk, &gradients.dv}) {
+      if (is_reference) fill_zero(*t);
     }
   }
-  run_reference(inputs, gradients, options, shape);
+  if (is_reference) return run_reference(inputs, gradients, options, shape);
+  run_backward(inputs, gradients, options, shape, context);
 }
 
 }  // namespace raptly

@@ -1,7 +1,7 @@
 // The f64 path of attention_backward() against differences of a loss that is written down apart.
 #include <gtest/gtest.h>
 
-#include "attention/backward_problem.h"
+#include "attention/backward_test_problem.h"
 
 namespace raptly {
 namespace {

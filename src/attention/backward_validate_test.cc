@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "attention/backward_problem.h"
+#include "attention/backward_test_problem.h"
 #include "raptly/error.h"
 
 namespace raptly {

@@ -9,6 +9,7 @@
 #include <map>
 #include <vector>
 
+#include "attention/head_sets.h"
 #include "attention/plan_bias.h"
 #include "attention/validate.h"
 #include "attention/work_list.h"
@@ -22,32 +23,6 @@ namespace raptly {
 namespace {
 
 std::size_t round_up(std::size_t n) { return (n + 63) / 64 * 64; }
-
-bool same_heads(const Mask& mask, std::int64_t a, std::int64_t b) {
-  return !mask.rule() || mask.rule()->same_heads(a, b);
-}
-
-HeadSets head_sets(const Mask& mask, const AttentionShape& shape) {
-  if (shape.n_heads == 0) return {};
-  const std::int64_t group = shape.n_heads / shape.n_kv_heads;
-  for (std::int64_t h = 0; h < shape.n_heads; ++h) {
-    if (!same_heads(mask, h / group * group, h)) return {shape.n_heads, 1};
-  }
-  return {shape.n_kv_heads, group};
-}
-
-// For each head set the first head that sees the same pairs; one entry when all do.
-std::vector<std::int64_t> heads_to_plan(const Mask& mask, const HeadSets& heads) {
-  std::vector<std::int64_t> first;
-  for (std::int64_t set = 0; set < heads.n_sets; ++set) {
-    const std::int64_t head = set * heads.heads_per_set;
-    std::int64_t like = 0;
-    while (!same_heads(mask, like, head)) like += heads.heads_per_set;
-    first.push_back(like);
-  }
-  const bool all_same = std::all_of(first.begin(), first.end(), [](auto h) { return h == 0; });
-  return all_same ? std::vector<std::int64_t>{0} : first;
-}
 
 }  // namespace
 
@@ -261,7 +236,7 @@ AttentionPlan::AttentionPlan(const AttentionShape& shape,
   impl_ = std::make_unique<Impl>();
   Impl& p = *impl_;
   p.shape = shape;
-  p.heads = head_sets(options.mask, shape);
+  p.heads = head_sets(options.mask, shape.n_heads, shape.n_kv_heads);
   p.lanes = static_cast<int>(p.heads.heads_per_set);
   const auto head_dim = static_cast<double>(shape.head_dim);
   p.scale = options.scale ? static_cast<double>(*options.scale)

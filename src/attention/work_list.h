@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "attention/head_sets.h"
 #include "attention/plan.h"
 #include "mask/tile_plan.h"
 
@@ -40,12 +41,6 @@ struct WorkList {
 
   void add(const PrefillWork& work);
   std::int64_t n_items() const { return static_cast<std::int64_t>(prefill.size() + decode.size()); }
-};
-
-// Heads share lanes where they share a key head and a plan.
-struct HeadSets {
-  std::int64_t n_sets = 0;         // set s: heads s * heads_per_set and on
-  std::int64_t heads_per_set = 1;  // the group, or 1 where heads of a group see different pairs
 };
 
 // What the list is made of: per sequence its tile plans and whether the decode driver takes it.
