@@ -3,18 +3,17 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
 #include <string>
 #include <vector>
 
 #include "base/aligned.h"
-#include "base/convert.h"
-#include "raptly/cache.h"
-#include "raptly/error.h"
+#include "cache/common.h"
 #include "raptly/kv_view.h"
 
 namespace raptly {
 namespace {
+
+constexpr char kWhere[] = "ContiguousCache";
 
 enum class Pages { kSmall, kLarge };
 
@@ -43,12 +42,6 @@ void use_small_pages(const AlignedBytes& bytes) {
   madvise(bytes.data() + skipped, (bytes.size() - skipped) / page * page, MADV_NOHUGEPAGE);
 }
 
-template <class T>
-void write_rows(T* to, std::int64_t head_stride, std::int64_t dim, const float* from,
-                std::int64_t n_heads) {
-  for (std::int64_t h = 0; h < n_heads; ++h) narrow(from + h * dim, dim, to + h * head_stride);
-}
-
 void set_length(Sequence& s, std::int64_t length) {
   s.length = length;
   for (KvRun& run : s.runs) run.n = length;
@@ -59,8 +52,7 @@ void set_length(Sequence& s, std::int64_t length) {
 struct ContiguousCache::Impl {
   CacheShape shape;
   std::int64_t capacity = 0;
-  std::map<SequenceId, Sequence> sequences;
-  SequenceId next_id = 0;
+  SequenceTable<Sequence> sequences{kWhere};
 
   std::int64_t head_elements(bool value) const {
     return capacity * (value ? shape.v_dim : shape.head_dim);
@@ -69,19 +61,6 @@ struct ContiguousCache::Impl {
     return shape.n_kv_heads * (head_elements(false) + head_elements(true));
   }
   std::size_t element_size() const { return dtype_size(shape.dtype); }
-
-  const Sequence& get(SequenceId id) const {
-    const auto found = sequences.find(id);
-    if (found == sequences.end()) {
-      throw Error(ErrorCode::kNotFound,
-                  "[ContiguousCache] sequence " + std::to_string(id) +
-                      " is not in the cache. It was never added, or removed.");
-    }
-    return found->second;
-  }
-  Sequence& get(SequenceId id) {
-    return const_cast<Sequence&>(static_cast<const Impl*>(this)->get(id));
-  }
 
   std::byte* place(const Sequence& s, std::int64_t layer, bool value, std::int64_t token) const {
     const std::int64_t start = layer * layer_elements() +
@@ -131,147 +110,86 @@ struct ContiguousCache::Impl {
       s.pages = Pages::kLarge;
     }
   }
-
-  template <class T>
-  void write(const Sequence& s, std::int64_t layer, std::int64_t token, const float* k,
-             const float* v) const {
-    write_rows(reinterpret_cast<T*>(place(s, layer, false, token)), head_elements(false),
-               shape.head_dim, k, shape.n_kv_heads);
-    write_rows(reinterpret_cast<T*>(place(s, layer, true, token)), head_elements(true), shape.v_dim,
-               v, shape.n_kv_heads);
-  }
 };
-
-namespace {
-
-void check_size(const char* name, std::int64_t value) {
-  if (value < 1 || value > (std::int64_t{1} << 31)) {
-    throw Error(ErrorCode::kInvalidArgument, "[ContiguousCache] " + std::string(name) + " is " +
-                                                 std::to_string(value) +
-                                                 ". It must be 1 to 2147483648.");
-  }
-}
-
-}  // namespace
 
 ContiguousCache::ContiguousCache(const CacheShape& shape, std::int64_t capacity)
     : impl_(std::make_unique<Impl>()) {
-  check_size("n_layers", shape.n_layers);
-  check_size("n_kv_heads", shape.n_kv_heads);
-  check_size("head_dim", shape.head_dim);
-  check_size("capacity", capacity);
-  if (shape.v_dim != 0) check_size("v_dim", shape.v_dim);
-  if (shape.dtype == DType::kF64) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "[ContiguousCache] dtype is f64. It must be f32, bf16 or f16.");
-  }
-  impl_->shape = shape;
-  if (shape.v_dim == 0) impl_->shape.v_dim = shape.head_dim;
+  impl_->shape = checked_shape(kWhere, shape);
+  check_size(kWhere, "capacity", capacity);
+  check_bytes(kWhere, impl_->shape, capacity);
   impl_->capacity = capacity;
-  // 2^62 bytes bound every product that place() forms.
-  const double bytes = static_cast<double>(shape.n_layers) * static_cast<double>(shape.n_kv_heads) *
-                       static_cast<double>(shape.head_dim + impl_->shape.v_dim) *
-                       static_cast<double>(capacity) * static_cast<double>(dtype_size(shape.dtype));
-  if (bytes > 0x1p62) {
-    throw Error(ErrorCode::kOutOfMemory,
-                "[ContiguousCache] a sequence would need " + std::to_string(bytes) + " bytes.");
-  }
 }
 ContiguousCache::~ContiguousCache() = default;
 
 const CacheShape& ContiguousCache::shape() const { return impl_->shape; }
 
-SequenceId ContiguousCache::add_sequence() {
-  impl_->sequences.emplace(impl_->next_id, impl_->make(Pages::kSmall));
-  return impl_->next_id++;
+SequenceId ContiguousCache::add(std::span<const std::int32_t>) {
+  return impl_->sequences.add(impl_->make(Pages::kSmall));
 }
 
 void ContiguousCache::remove(SequenceId sequence) {
-  impl_->get(sequence);
+  impl_->sequences.get(sequence);
   impl_->sequences.erase(sequence);
 }
 
 SequenceId ContiguousCache::fork(SequenceId sequence) {
-  const Sequence& from = impl_->get(sequence);
-  Sequence to = impl_->copy(from, from.pages);
-  impl_->sequences.emplace(impl_->next_id, std::move(to));
-  return impl_->next_id++;
+  const Sequence& from = impl_->sequences.get(sequence);
+  return impl_->sequences.add(impl_->copy(from, from.pages));
 }
 
 std::int64_t ContiguousCache::length(SequenceId sequence) const {
-  return impl_->get(sequence).length;
+  return impl_->sequences.get(sequence).length;
 }
 std::int64_t ContiguousCache::capacity(SequenceId sequence) const {
-  impl_->get(sequence);
+  impl_->sequences.get(sequence);
   return impl_->capacity;
 }
 
 void ContiguousCache::truncate(SequenceId sequence, std::int64_t n) {
-  Sequence& s = impl_->get(sequence);
-  if (n < 0 || n > s.length) {
-    throw Error(ErrorCode::kInvalidArgument, "[ContiguousCache] cannot truncate to " +
-                                                 std::to_string(n) + " tokens. The sequence has " +
-                                                 std::to_string(s.length) + ".");
-  }
+  Sequence& s = impl_->sequences.get(sequence);
+  check_truncate(kWhere, n, s.length);
   set_length(s, n);
 }
 
-void ContiguousCache::extend(std::span<const SequenceId> sequences,
-                             std::span<const std::int64_t> lengths) {
-  if (sequences.size() != lengths.size()) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "[ContiguousCache] " + std::to_string(sequences.size()) + " sequences but " +
-                    std::to_string(lengths.size()) + " lengths were given. They must be as many.");
+void ContiguousCache::grow(std::span<const SequenceId> sequences,
+                           std::span<const std::int64_t> lengths,
+                           std::span<const std::int32_t> tokens) {
+  const auto grown = growth(kWhere, sequences, lengths, tokens);
+  for (const auto& [id, more] : grown) {
+    const std::int64_t length = impl_->sequences.get(id).length;
+    if (more <= impl_->capacity - length) continue;
+    reject(kWhere,
+           "sequence " + std::to_string(id) + " holds " + std::to_string(length) +
+               " tokens and should take " + std::to_string(more) + " more. Its capacity is " +
+               std::to_string(impl_->capacity) + ".",
+           ErrorCode::kContextFull);
   }
-  std::map<SequenceId, std::int64_t> grown;
-  for (std::size_t i = 0; i < sequences.size(); ++i) {
-    const Sequence& s = impl_->get(sequences[i]);
-    if (lengths[i] < 0) {
-      throw Error(ErrorCode::kInvalidArgument, "[ContiguousCache] a length is " +
-                                                   std::to_string(lengths[i]) +
-                                                   ". It must be 0 or more.");
-    }
-    std::int64_t& length = grown.try_emplace(sequences[i], s.length).first->second;
-    if (lengths[i] > impl_->capacity - length) {
-      throw Error(ErrorCode::kContextFull,
-                  "[ContiguousCache] sequence " + std::to_string(sequences[i]) + " holds " +
-                      std::to_string(length) + " tokens and should take " +
-                      std::to_string(lengths[i]) + " more. Its capacity is " +
-                      std::to_string(impl_->capacity) + ".");
-    }
-    length += lengths[i];
+  for (const auto& [id, more] : grown) {
+    Sequence& s = impl_->sequences.get(id);
+    impl_->choose_pages(s, s.length + more);
   }
-  for (const auto& [id, length] : grown) impl_->choose_pages(impl_->get(id), length);
-  for (const auto& [id, length] : grown) set_length(impl_->get(id), length);
+  for (const auto& [id, more] : grown) {
+    Sequence& s = impl_->sequences.get(id);
+    set_length(s, s.length + more);
+  }
 }
 
 void ContiguousCache::write(SequenceId sequence, std::int64_t layer, std::int64_t first,
                             std::int64_t n, const float* k, std::int64_t k_stride, const float* v,
                             std::int64_t v_stride) noexcept {
-  const Sequence& s = impl_->sequences.find(sequence)->second;
+  const Sequence& s = impl_->sequences.known(sequence);
   for (std::int64_t i = 0; i < n; ++i, k += k_stride, v += v_stride) {
-    switch (impl_->shape.dtype) {
-      case DType::kF16:
-        impl_->write<F16>(s, layer, first + i, k, v);
-        break;
-      case DType::kBf16:
-        impl_->write<Bf16>(s, layer, first + i, k, v);
-        break;
-      default:
-        impl_->write<float>(s, layer, first + i, k, v);
-        break;
-    }
+    store_rows(impl_->shape, false, k, impl_->place(s, layer, false, first + i),
+               impl_->head_elements(false));
+    store_rows(impl_->shape, true, v, impl_->place(s, layer, true, first + i),
+               impl_->head_elements(true));
   }
 }
 
 KvView ContiguousCache::view(SequenceId sequence, std::int64_t layer) const {
-  const Sequence& s = impl_->get(sequence);
+  const Sequence& s = impl_->sequences.get(sequence);
   const CacheShape& shape = impl_->shape;
-  if (layer < 0 || layer >= shape.n_layers) {
-    throw Error(ErrorCode::kInvalidArgument, "[ContiguousCache] layer is " + std::to_string(layer) +
-                                                 ". The cache has " +
-                                                 std::to_string(shape.n_layers) + " layers.");
-  }
+  check_layer(kWhere, shape, layer);
   KvView view;
   view.runs = {&s.runs[static_cast<std::size_t>(layer)], s.length > 0 ? std::size_t{1} : 0};
   view.dtype = shape.dtype;
@@ -287,6 +205,16 @@ std::size_t ContiguousCache::nbytes() const {
   std::size_t total = 0;
   for (const auto& [id, s] : impl_->sequences) total += s.bytes.size();
   return total;
+}
+
+CacheStats ContiguousCache::stats() const {
+  CacheStats stats;
+  std::int64_t tokens = 0;
+  for (const auto& [id, s] : impl_->sequences) tokens += s.length;
+  stats.bytes_used = nbytes();
+  stats.bytes_wasted =
+      stats.bytes_used - static_cast<std::size_t>(tokens) * token_bytes(impl_->shape);
+  return stats;
 }
 
 }  // namespace raptly
