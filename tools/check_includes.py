@@ -30,7 +30,8 @@ ALLOWED = {
 PUBLIC = {
     "error": "base", "dtype": "base", "execution": "base", "tensor": "tensor", "mask": "mask", "bias": "mask",
     "kv_view": "tensor", "tokenizer": "text", "chat_template": "text",
-    "attention": "attention", "merge": "attention", "statistics": "attention", "cascade": "attention",
+    "attention": "attention", "backward": "attention", "merge": "attention", "statistics": "attention",
+    "cascade": "attention",
     "plan": "attention", "cache": "cache", "model": "models", "generate": "generate",
 }
 # Third-party headers above the core only: no JSON, no regex, no program libraries below.
