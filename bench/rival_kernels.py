@@ -5,6 +5,7 @@ sdpa         scaled_dot_product_attention as a user calls it: flash where PyTorc
 math         its materialised softmax (SDPBackend.MATH)
 flex         compiled flex_attention with a BlockMask of the same pairs
 hf-longformer, hf-bigbird  the self-attention modules of transformers without their projections (identity)
+Backward cases: torch.autograd.grad of sdpa and math.
 One dtype for q, k and v: PyTorch refuses an f32 query beside bf16 keys.
 """
 import re
@@ -117,6 +118,25 @@ def hf_bigbird(case):
     return lambda: module(x, band, from_mask, to_mask, blocked, blocked)
 
 
+def backward_of(q, k, v, mask, options, backend):
+    """The gradients of q, k, v and of a float mask, from an output that was computed before."""
+    with torch.inference_mode(False), torch.enable_grad():
+        inputs = [t.clone().requires_grad_() for t in (q, k, v)]
+        if mask is not None:
+            mask = mask.clone()
+            if mask.is_floating_point():
+                inputs.append(mask.requires_grad_())
+        dout = q.clone()
+        with sdpa_kernel([backend] if backend else list(SDPBackend.__members__.values())):
+            out = torch.nn.functional.scaled_dot_product_attention(*inputs[:3], mask, **options)
+
+    def run():
+        with torch.inference_mode(False):
+            torch.autograd.grad(out, inputs, dout, retain_graph=True)
+
+    return run
+
+
 def rivals_of(case, wanted):
     batch, n_heads, q_len, kv_len = (case[k] for k in ("batch", "n_heads", "q_len", "kv_len"))
     dtype = DTYPES[case["kv_dtype"]]
@@ -147,6 +167,14 @@ def rivals_of(case, wanted):
             sdpa()
 
     runs = {}
+    if case.get("backward"):
+        fits = 4.0 * batch * n_heads * q_len * kv_len <= MOST_SCORE_BYTES / 4
+        backends = {"sdpa": None} | ({"math": SDPBackend.MATH} if fits else {})
+        options = {"is_causal": causal, "enable_gqa": gqa}
+        if pairs is None or causal or mask is not None:
+            runs = {name: backward_of(q, k, v, mask, options, backend)
+                    for name, backend in backends.items() if name in wanted}
+        return runs
     if pairs is None or causal or mask is not None:
         runs["sdpa"] = sdpa
         if 4.0 * batch * n_heads * q_len * kv_len <= MOST_SCORE_BYTES / (1 if mask is None else 4):

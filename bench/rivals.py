@@ -25,7 +25,7 @@ DEFAULT_CASES = (
     "full-4k-d64", "causal-4k-d64", "causal-4k-d128", "gqa-2k-d128", "cross-512x8k-d64", "window-512-16k-d64",
     "longformer-16k-d64", "bigbird-16k-d64", "prefix-4k-d64", "documents-4k-d64", "alibi-4k-d64",
     "dense-bias-4k-d64", "odd-dims-2k-d80", "llama2-70b-2k", "mistral-7b-8k", "falcon-7b-2k",
-    "bf16-causal-4k-d64", "decode-8k-gqa4-f32", "decode-8k-gqa4-bf16")  # fmt: skip
+    "backward-causal-4k-d64", "bf16-causal-4k-d64", "decode-8k-gqa4-f32", "decode-8k-gqa4-bf16")  # fmt: skip
 SWEEP_MASKS = {
     "full": "all",
     "causal": "causal",

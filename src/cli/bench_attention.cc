@@ -12,6 +12,7 @@
 #include "attention/standard.h"
 #include "base/aligned.h"
 #include "base/thread_pool.h"
+#include "cli/bench_backward.h"
 #include "cli/bench_cases.h"
 #include "cli/bench_measure.h"
 #include "cli/bench_report.h"
@@ -90,6 +91,51 @@ void describe_plan(const BenchCase& c, const AttentionOptions& options, Executio
   }
 }
 
+// The same of a backward case, whose numbers follow from those of its forward pass: five products
+// for two.
+void describe_backward(const BenchCase& c, const AttentionOptions& options,
+                       const BenchBackward& backward, ExecutionContext& context,
+                       BenchAttentionResult& result) {
+  describe_plan(c, options, context, result);
+  result.kernel = std::string("backward ") + dtype_name(c.kv_dtype) + " " +
+                  isa_name(std::min(context.isa(), Isa::kAvx512));
+  result.workspace_mb = 0;
+  result.gflops *= 2.5;
+  result.gbps = backward.nbytes() / result.milliseconds / 1e6;
+  result.ratio = result.gflops / result.peak_gflops;
+}
+
+BenchAttentionResult run_backward_case(const BenchCase& c, int threads,
+                                       const BenchAttentionOptions& bench) {
+  const BenchTensors data(c);
+  AttentionOptions options;
+  options.mask = Mask::parse(c.mask);
+  const BenchBias bias(c);
+  options.bias = bias.bias;
+  BenchAttentionResult result;
+  result.shape = c;
+  result.threads = threads;
+  if (!bench.alone) {
+    result.extra_mb = extra_peak_mb([&] {  // of both passes, and all that they write
+      ExecutionContext context(threads);
+      BenchBackward both(c, data, options);
+      both.run_forward(context);
+      both.run_backward(context);
+    });
+  }
+  ExecutionContext context(threads);
+  BenchBackward backward(c, data, options);
+  backward.run_forward(context);
+  const auto measure_machine = [&] {
+    result.peak_gflops = std::max(result.peak_gflops, peak_gflops(context, false));
+  };
+  measure_machine();
+  result.milliseconds = 1e3 * best_time(bench.seconds, [&] { backward.run_backward(context); });
+  measure_machine();
+  describe_backward(c, options, backward, context, result);
+  return result;
+}
+
 // Where each run of the case is called and measured.
 BenchAttentionResult run_case(const BenchCase& c, int threads, const BenchAttentionOptions& bench) {
   const BenchTensors data(c);
@@ -144,7 +190,9 @@ void for_each_run(const BenchAttentionOptions& options,
     if (default_thread_count() > 1) threads.push_back(default_thread_count());
   }
   for (const BenchCase& c : cases_of(options)) {
-    for (const int n : threads) done(run_case(c, n, options));
+    for (const int n : threads) {
+      done(c.backward ? run_backward_case(c, n, options) : run_case(c, n, options));
+    }
   }
 }
 

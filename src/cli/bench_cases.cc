@@ -140,6 +140,45 @@ void add_bf16(std::vector<BenchCase>& cases) {
   }
 }
 
+void add_backward(std::vector<BenchCase>& cases) {
+  const auto add = [&](const std::string& name, std::int64_t n, std::int64_t heads,
+                       const std::string& mask) -> BenchCase& {
+    return cases.emplace_back(BenchCase{.name = "backward-" + name,
+                                        .q_len = n,
+                                        .kv_len = n,
+                                        .n_heads = heads,
+                                        .n_kv_heads = heads,
+                                        .mask = mask,
+                                        .backward = true});
+  };
+  for (const std::int64_t dim : {64, 128}) {
+    const std::string d = "-4k-d" + std::to_string(dim);
+    for (const char* mask : {"all", "causal"}) {
+      const std::string name = (mask[0] == 'a' ? "full" : mask) + d;
+      add(name, 4096, 8, mask).head_dim = dim;
+      BenchCase& bf16 = add(name + "-bf16", 4096, 8, mask);
+      bf16.head_dim = dim;
+      bf16.q_dtype = bf16.kv_dtype = DType::kBf16;
+    }
+  }
+  BenchCase& gqa = add("gqa-2k-d128", 2048, 32, "causal");
+  gqa.n_kv_heads = 8;
+  gqa.head_dim = 128;
+  add("odd-dims-2k-d80", 2048, 8, "causal").head_dim = 80;
+  add("one-head-causal-8k-d64", 8192, 1, "causal");
+  add("one-head-causal-32k-d64", 32768, 1, "causal");
+  add("full-16k-d64", 16384, 1, "all");
+  add("window-512-16k-d64", 16384, 1, "causal & window(511, 0)");
+  add("longformer-16k-d64", 16384, 1, "longformer(512, [0])");
+  add("bigbird-16k-d64", 16384, 1, "bigbird(64, 3, 0)");
+  for (const char* bias : {"alibi", "relative", "dense"}) {
+    add(std::string(bias) + (bias[0] == 'd' ? "-bias" : "") + "-causal-4k-d64", 4096, 4, "causal")
+        .bias = bias;
+  }
+  BenchCase& small = add("small-256-b8h8-d64", 256, 8, "causal");
+  small.batch = 8;
+}
+
 void add_decode(std::vector<BenchCase>& cases) {
   struct Heads {
     const char* name;
@@ -190,6 +229,7 @@ std::vector<BenchCase> all_bench_cases() {
   add_models(cases);
   add_ablation(cases);
   add_bf16(cases);
+  add_backward(cases);
   add_decode(cases);
   add_small(cases);
   return cases;

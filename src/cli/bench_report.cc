@@ -83,6 +83,7 @@ nlohmann::ordered_json to_json(const BenchAttentionResult& r) {
       {"head_dim", r.shape.head_dim},
       {"mask", r.shape.mask},
       {"bias", r.shape.bias},
+      {"backward", r.shape.backward},
       {"q_dtype", dtype_name(r.shape.q_dtype)},
       {"kv_dtype", dtype_name(r.shape.kv_dtype)},
       {"layout", r.shape.head_major ? "bhsd" : "bshd"}};

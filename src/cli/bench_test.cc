@@ -47,9 +47,26 @@ TEST(BenchAttention, NamesAreUniqueAndListed) {
     EXPECT_TRUE(names.insert(c.name).second) << c.name;
     EXPECT_EQ(c.n_heads % c.n_kv_heads, 0) << c.name;
   }
-  for (const char* mechanism :
-       {"full", "causal", "gqa", "cross", "window", "longformer", "bigbird", "prefix", "documents",
-        "decode", "small", "odd-dims", "llama2-70b", "mistral-7b", "falcon-7b", "ablation"}) {
+  for (const char* mechanism : {"full",
+                                "causal",
+                                "gqa",
+                                "cross",
+                                "window",
+                                "longformer",
+                                "bigbird",
+                                "prefix",
+                                "documents",
+                                "decode",
+                                "small",
+                                "odd-dims",
+                                "llama2-70b",
+                                "mistral-7b",
+                                "falcon-7b",
+                                "ablation",
+                                "backward-full",
+                                "backward-causal",
+                                "backward-window",
+                                "backward-alibi"}) {
     EXPECT_TRUE(std::any_of(names.begin(), names.end(), [&](const std::string& name) {
       return name.starts_with(mechanism);
     })) << mechanism;
@@ -59,6 +76,19 @@ TEST(BenchAttention, NamesAreUniqueAndListed) {
   std::set<std::string> listed;
   for (std::string line; std::getline(lines, line);) listed.insert(line);
   EXPECT_EQ(listed, names);
+}
+
+TEST(BenchAttention, ABackwardCaseCountsFiveProducts) {
+  const ProgramRun run = run_program({"bench", "attention", "--case", "backward-small-256-b8h8-d64",
+                                      "-t", "2", "--seconds", "0", "--json"});
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  const auto row = nlohmann::json::parse(run.out)[0];
+  EXPECT_EQ(row["backward"], true);
+  EXPECT_EQ(row["kernel"].get<std::string>().substr(0, 12), "backward f32");
+  const double pairs = 8 * 8 * 256 * 257 / 2;
+  EXPECT_NEAR(row["gflops"].get<double>(), 10 * pairs * 64 / row["ms"].get<double>() / 1e6, 1e-6);
+  EXPECT_NEAR(row["ratio"].get<double>(),
+              row["gflops"].get<double>() / row["peak_gflops"].get<double>(), 1e-9);
 }
 
 TEST(BenchAttention, AWrongMaskIsOneLine) {
