@@ -32,7 +32,9 @@ struct AttentionGradients {
   //   dense     the tensor   its shape; an axis of size 1 gets the sum over all that it stands for
   MutableTensorView dbias;
   MutableTensorView dsinks;  // [n_heads] f32
-  bool accumulate = false;   // true: added to what the tensors hold, before the rounding
+  // Of q_global, k_global and v_global, like dq, dk and dv. Rows of queries that are not global: 0.
+  MutableTensorView dq_global, dk_global, dv_global;
+  bool accumulate = false;  // true: added to what the tensors hold, before the rounding
 };
 
 // With s = softcap(scale q k) + bias the score of a pair that the mask shows, p = e^(s - lse) its
@@ -47,15 +49,13 @@ struct AttentionGradients {
 // sees: 0. NaN or inf in a key, value or query reaches only the gradients of pairs that the mask
 // shows. A pair that the mask counts twice adds twice.
 //
-// options: those of attention(); not q_global, k_global and v_global (kNotSupported). lse: of the
-// same call, or nothing fits. The same bits for any number of threads and on every level up to
-// avx512; avx512_bf16 runs the f32 products of avx512. f64 tensors (q, k, v, dout, out and all
-// gradients; dlse f32 or f64) run textbook loops, which compute out and lse anew: of those that are
-// given they check shape and dtype.
-// Gradients may not overlap each other or an input. Throws Error before anything is written:
-// kInvalidArgument (shapes, options, a gradient of a bias or sinks that are not there),
-// kTypeMismatch (dtypes), kOutOfMemory.
-// Source: Dao, FlashAttention-2, arXiv:2307.08691, algorithm 2.
+// options: those of attention(). lse: of the same call, or nothing fits. The same bits for any
+// number of threads and on every level up to avx512; avx512_bf16 runs the f32 products of avx512.
+// f64 tensors (q, k, v, dout, out and all gradients; dlse f32 or f64) run textbook loops, which
+// compute out and lse anew: of those that are given they check shape and dtype. Gradients may not
+// overlap each other or an input. Throws Error before anything is written: kInvalidArgument
+// (shapes, options, a gradient of a bias, sinks or projections that are not there), kTypeMismatch
+// (dtypes), kOutOfMemory. Source: Dao, FlashAttention-2, arXiv:2307.08691, algorithm 2.
 void attention_backward(const BackwardInputs& inputs, const AttentionGradients& gradients,
                         const AttentionOptions& options = {},
                         ExecutionContext& context = default_context());

@@ -163,6 +163,52 @@ TEST(BackwardGradient, DenseBiasSumsOverItsBroadcastAxes) {
   }
 }
 
+TEST(BackwardGradient, SecondProjections) {
+  BackwardProblem p({2, 8, 8, 2, 1, 3, 2}, DType::kF64, 12);
+  const std::vector<std::int64_t> rows = {0, 5};
+  p.forward.options.mask = mask::longformer(4, rows);
+  p.set_sinks({0.5f, -1});
+  p.with_dlse = true;
+  std::vector<float> slopes = sixteenths(2);
+  const auto make = [&] { return bias::alibi(slopes); };
+  p.set_bias(make(), {2});
+  GlobalTensors global(p, 13);
+  global.give_to(p);
+  p.forward.run(default_context());
+  attention_backward(p.inputs(), global.gradients(p), p.forward.options);
+  const auto check = [&](TestTensor& t, const TestTensor& gradient, const char* name) {
+    for (std::int64_t i = 0; i < t.numel(); ++i) {
+      const double before = t.get(i);
+      const double slope = slope_of([&](double x) {
+        t.set(i, before + x);
+        return loss_of(p, &global, rows);
+      });
+      t.set(i, before);
+      ASSERT_NEAR(gradient.get(i), slope, kGate * std::max(1.0, std::fabs(slope))) << name << i;
+    }
+  };
+  check(p.forward.q, p.dq, "dq");
+  check(p.forward.k, p.dk, "dk");
+  check(p.forward.v, p.dv, "dv");
+  check(global.q, global.dq, "dq_global");
+  check(global.k, global.dk, "dk_global");
+  check(global.v, global.dv, "dv_global");
+  for (std::size_t h = 0; h < 2; ++h) {
+    for (std::vector<float>* parameters : {&p.sinks, &slopes}) {
+      float& x = (*parameters)[h];
+      const float before = x;
+      const double slope = slope_of([&](double step) {
+        x = before + static_cast<float>(step);
+        p.forward.options.bias = make();
+        return loss_of(p, &global, rows);
+      });
+      x = before;
+      const TestArray& of = parameters == &slopes ? *p.dbias : *p.dsinks;
+      ASSERT_NEAR(of.tensor.get(static_cast<std::int64_t>(h)), slope, 4 * kGate);
+    }
+  }
+}
+
 TEST(BackwardGradient, RowsThatSeeNothingAreExactlyZero) {
   BackwardProblem p({1, 4, 6, 2, 2, 3, 2}, DType::kF64, 10);
   p.forward.options.mask = mask::lengths({2}, {3});

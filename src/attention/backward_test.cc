@@ -222,6 +222,45 @@ TEST(Backward, LevelsAndThreadsGiveTheSameBits) {
   }
 }
 
+TEST(Backward, SecondProjections) {
+  for (const bool accumulate : {false, true}) {
+    for (const Mask& mask :
+         {mask::longformer(32, {3, 60, 199}),
+          mask::longformer(16, std::vector<std::vector<std::int64_t>>{{0, 1}, {}})}) {
+      const std::vector<float> table = sixteenths(4 * 41);
+      BackwardProblem p({2, 200, 200, 4, 2, 16, 8}, DType::kF32, 16);
+      p.forward.options.mask = mask;
+      p.accumulate = accumulate;
+      p.set_sinks({0.5f, 2, 1, -1});
+      p.with_dlse = true;
+      p.set_bias(bias::relative(TensorView(table.data(), {4, 41})), {4, 41});
+      GlobalTensors global(p, 17);
+      global.give_to(p);
+      p.forward.run(default_context());
+      BackwardProblem wide = as_f64(p);
+      GlobalTensors wide_global(wide, 1);
+      wide_global.q = global.q.as_f64();
+      wide_global.k = global.k.as_f64();
+      wide_global.v = global.v.as_f64();
+      wide_global.give_to(wide);
+      wide.accumulate = accumulate;
+      wide_global.dq = global.dq.as_f64();
+      wide_global.dk = global.dk.as_f64();
+      wide_global.dv = global.dv.as_f64();
+      attention_backward(p.inputs(), global.gradients(p), p.forward.options);
+      attention_backward(wide.inputs(), wide_global.gradients(wide), wide.forward.options);
+      expect_close(p.dq, wide.dq, 1, "dq");
+      expect_close(p.dk, wide.dk, 1, "dk");
+      expect_close(p.dv, wide.dv, 1, "dv");
+      expect_close(global.dq, wide_global.dq, 1, "dq_global");
+      expect_close(global.dk, wide_global.dk, 1, "dk_global");
+      expect_close(global.dv, wide_global.dv, 1, "dv_global");
+      expect_close(p.dbias->tensor, wide.dbias->tensor, 4, "dbias");
+      expect_close(p.dsinks->tensor, wide.dsinks->tensor, 4, "dsinks");
+    }
+  }
+}
+
 // Hidden keys get 0 and, whatever they and hidden queries hold, nobody else notices.
 TEST(Backward, NanInMaskedSlotsIsHarmless) {
   for (const bool dense_mask : {false, true}) {

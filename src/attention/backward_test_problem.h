@@ -91,12 +91,38 @@ struct BackwardProblem {
   }
 };
 
+// Longformer's second projections with their gradients.
+struct GlobalTensors {
+  TestTensor q, k, v, dq, dk, dv;
+
+  GlobalTensors(const BackwardProblem& p, unsigned seed)
+      : q(p.forward.q), k(p.forward.k), v(p.forward.v), dq(p.dq), dk(p.dk), dv(p.dv) {
+    std::mt19937 random(seed);
+    q.fill(random);
+    k.fill(random);
+    v.fill(random);
+  }
+  void give_to(BackwardProblem& p) {
+    p.forward.options.q_global = q.view();
+    p.forward.options.k_global = k.view();
+    p.forward.options.v_global = v.view();
+  }
+  AttentionGradients gradients(BackwardProblem& p) {
+    AttentionGradients g = p.gradients();
+    g.dq_global = dq.view();
+    g.dk_global = dk.view();
+    g.dv_global = dv.view();
+    return g;
+  }
+};
+
 // sum of dout out + sum of dlse lse, with attention written down once more: all of a row's scores,
 // in double.
-inline double loss_of(const BackwardProblem& p) {
+// global: the rows whose queries take their own projections.
+inline double loss_of(const BackwardProblem& p, const GlobalTensors* global = nullptr,
+                      const std::vector<std::int64_t>& global_rows = {}) {
   const Sizes& s = p.forward.sizes;
   const AttentionOptions& options = p.forward.options;
-  const TestTensor &q = p.forward.q, &k = p.forward.k, &v = p.forward.v;
   const double scale = options.scale ? static_cast<double>(*options.scale)
                                      : 1 / std::sqrt(static_cast<double>(s.head_dim));
   double loss = 0;
@@ -110,6 +136,9 @@ inline double loss_of(const BackwardProblem& p) {
       }
       const std::int64_t kv_head = h / (s.n_heads / s.n_kv_heads);
       for (std::int64_t i = 0; i < s.q_len; ++i) {
+        const bool own = std::find(global_rows.begin(), global_rows.end(), i) != global_rows.end();
+        const TestTensor &q = own ? global->q : p.forward.q, &k = own ? global->k : p.forward.k,
+                         &v = own ? global->v : p.forward.v;
         double sum = p.sinks.empty()
                          ? 0
                          : std::exp(static_cast<double>(p.sinks[static_cast<std::size_t>(h)]));

@@ -89,12 +89,20 @@ TEST_F(BackwardErrors, GradientsLieApart) {
 }
 
 TEST_F(BackwardErrors, SecondProjections) {
+  gradients.dq_global = p.dq.view();
+  EXPECT_EQ(message(),
+            "[attention_backward] a gradient of q_global, k_global or v_global is given, but the "
+            "options have none of them. Leave it out.");
+  gradients = p.gradients();
   p.forward.options.q_global = in.q;
+  EXPECT_EQ(message(),
+            "[attention] q_global is given, v_global is not. Give q_global, k_global and v_global "
+            "or none of them.");
   p.forward.options.k_global = in.k;
   p.forward.options.v_global = in.v;
   EXPECT_EQ(message(),
-            "[attention_backward] q_global, k_global and v_global are given. Their gradients are "
-            "not computed; call it once for the rows of q and once for those of q_global.");
+            "[attention] q_global is given, but no rule of the mask makes tokens global. Use "
+            "longformer with global_tokens, or join global_tokens with |.");
 }
 
 TEST_F(BackwardErrors, NothingIsWrittenBeforeAnError) {

@@ -200,13 +200,9 @@ bool gather_global_rows(const PlanShape& shape, const AttentionOptions& options)
   return n > 0 && n <= shape.q_len / 16;
 }
 
-void attention_with_global_projections(const TensorView& q, const TensorView& k,
-                                       const TensorView& v, const MutableTensorView& out,
-                                       const AttentionOptions& options,
-                                       const MutableTensorView& lse, ExecutionContext& context) {
-  const PlanShape s = check_tensors(q, k, v, out, lse);
-  const AttentionShape shape{s.n_heads, s.n_kv_heads, s.head_dim, s.v_dim,
-                             s.q_dtype, s.kv_dtype,   s.out_dtype};
+void check_global_projections(const TensorView& q, const TensorView& k, const TensorView& v,
+                              const TensorView& out, const AttentionOptions& options,
+                              const TensorView& lse) {
   const Projection projections[] = {{"q_global", &options.q_global, "q", &q},
                                     {"k_global", &options.k_global, "k", &k},
                                     {"v_global", &options.v_global, "v", &v}};
@@ -218,6 +214,16 @@ void attention_with_global_projections(const TensorView& q, const TensorView& k,
         "queries, [.., .., 1, kv_len], or use alibi, relative or t5.",
         ErrorCode::kNotSupported);
   }
+}
+
+void attention_with_global_projections(const TensorView& q, const TensorView& k,
+                                       const TensorView& v, const MutableTensorView& out,
+                                       const AttentionOptions& options,
+                                       const MutableTensorView& lse, ExecutionContext& context) {
+  const PlanShape s = check_tensors(q, k, v, out, lse);
+  const AttentionShape shape{s.n_heads, s.n_kv_heads, s.head_dim, s.v_dim,
+                             s.q_dtype, s.kv_dtype,   s.out_dtype};
+  check_global_projections(q, k, v, out, options, lse);
   AttentionOptions others = options;
   others.q_global = others.k_global = others.v_global = {};
   check_plan(shape,

@@ -16,6 +16,12 @@ void attention_with_global_projections(const TensorView& q, const TensorView& k,
                                        const AttentionOptions& options,
                                        const MutableTensorView& lse, ExecutionContext& context);
 
+// Part of it: throws unless the three tensors, of which some are given, fit the others and the
+// mask.
+void check_global_projections(const TensorView& q, const TensorView& k, const TensorView& v,
+                              const TensorView& out, const AttentionOptions& options,
+                              const TensorView& lse);
+
 // Whether a call without second projections gains by running as if q, k and v were them: a row of a
 // global token left in place costs its tile of 48 to 64 queries against all keys. The bits are the
 // same. shape: of checked tensors.

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "attention/global_projections.h"
 #include "attention/tensor_checks.h"
 #include "attention/validate.h"
 #include "mask/bias_terms.h"
@@ -68,17 +69,35 @@ void check_absent(const AttentionGradients& gradients, const AttentionOptions& o
   if (gradients.dsinks.given() && !options.sinks.given()) {
     kChecks.fail("dsinks is given, but the options have no sinks. Leave dsinks out.");
   }
+  const bool globals =
+      gradients.dq_global.given() || gradients.dk_global.given() || gradients.dv_global.given();
+  if (globals && !options.q_global.given()) {
+    kChecks.fail(
+        "a gradient of q_global, k_global or v_global is given, but the options have none of them. "
+        "Leave it out.");
+  }
 }
 
 void check_places(const BackwardInputs& in, const AttentionGradients& gradients,
                   const AttentionOptions& options) {
-  const TensorView outputs[] = {gradients.dq, gradients.dk, gradients.dv, gradients.dbias,
-                                gradients.dsinks};
-  const char* const names[] = {"dq", "dk", "dv", "dbias", "dsinks"};
+  const TensorView outputs[] = {gradients.dq,        gradients.dk,       gradients.dv,
+                                gradients.dbias,     gradients.dsinks,   gradients.dq_global,
+                                gradients.dk_global, gradients.dv_global};
+  const char* const names[] = {"dq",     "dk",        "dv",        "dbias",
+                               "dsinks", "dq_global", "dk_global", "dv_global"};
   const TensorView bias = options.bias.given() ? options.bias.terms()->tensor : TensorView();
-  const Named inputs[] = {{"dout", &in.dout}, {"q", &in.q},     {"k", &in.k},
-                          {"v", &in.v},       {"out", &in.out}, {"lse", &in.lse},
-                          {"dlse", &in.dlse}, {"bias", &bias},  {"sinks", &options.sinks}};
+  const Named inputs[] = {{"dout", &in.dout},
+                          {"q", &in.q},
+                          {"k", &in.k},
+                          {"v", &in.v},
+                          {"out", &in.out},
+                          {"lse", &in.lse},
+                          {"dlse", &in.dlse},
+                          {"bias", &bias},
+                          {"sinks", &options.sinks},
+                          {"q_global", &options.q_global},
+                          {"k_global", &options.k_global},
+                          {"v_global", &options.v_global}};
   for (std::size_t i = 0; i < std::size(outputs); ++i) {
     kChecks.memory(names[i], outputs[i]);
     kChecks.own_places(names[i], outputs[i]);
@@ -117,20 +136,22 @@ PlanShape check_backward(const BackwardInputs& in, const AttentionGradients& gra
   check_dtype("dout", in.dout.dtype(), in.q.dtype(), "q");
   kChecks.memory("dout", in.dout);
   check_dlse(in.dlse, in.lse, in.q.dtype());
-  if (options.q_global.given() || options.k_global.given() || options.v_global.given()) {
-    kChecks.fail(
-        "q_global, k_global and v_global are given. Their gradients are not computed; call it once "
-        "for the rows of q and once for those of q_global.",
-        ErrorCode::kNotSupported);
-  }
+  const bool globals =
+      options.q_global.given() || options.k_global.given() || options.v_global.given();
+  if (globals) check_global_projections(in.q, in.k, in.v, in.out, options, in.lse);
+  AttentionOptions others = options;
+  others.q_global = others.k_global = others.v_global = {};
   check_plan({shape.n_heads, shape.n_kv_heads, shape.head_dim, shape.v_dim, shape.q_dtype,
               shape.kv_dtype, shape.out_dtype},
              std::vector<SequenceGeometry>(static_cast<std::size_t>(shape.batch),
                                            {shape.q_len, shape.kv_len, shape.kv_len - shape.q_len}),
-             options);
+             others);
   check_gradient_like("dq", gradients.dq, "q", in.q);
   check_gradient_like("dk", gradients.dk, "k", in.k);
   check_gradient_like("dv", gradients.dv, "v", in.v);
+  check_gradient_like("dq_global", gradients.dq_global, "q", in.q);
+  check_gradient_like("dk_global", gradients.dk_global, "k", in.k);
+  check_gradient_like("dv_global", gradients.dv_global, "v", in.v);
   check_absent(gradients, options);
   if (gradients.dbias.given()) {
     check_shape("dbias", gradients.dbias, bias_gradient_shape(options.bias), "the bias");
