@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "attention/backward_test_problem.h"
+#include "raptly/error.h"
 
 namespace raptly {
 namespace {
@@ -333,6 +334,34 @@ TEST(Backward, AccumulateAddsBeforeTheRounding) {
       ASSERT_NEAR(twice.dq.get(i), wide.dq.get(i) + 7, 8 * unit_roundoff(dtype) * 1.01) << i;
     }
   }
+}
+
+// dq, dk and dv of a packed tensor [batch, len, heads of q, k and v, dim], and of [.., 3, heads,
+// dim].
+TEST(Backward, PackedGradients) {
+  BackwardProblem p({2, 50, 50, 4, 2, 8, 8}, DType::kF32, 18);
+  p.run(default_context());
+  std::vector<float> packed(2 * 50 * 8 * 8, 9);
+  const auto part = [&](std::int64_t first_head, std::int64_t n_heads) {
+    const std::int64_t sizes[] = {2, 50, n_heads, 8}, strides[] = {50 * 64, 64, 8, 1};
+    return MutableTensorView(packed.data() + first_head * 8, DType::kF32,
+                             TensorShape(sizes, strides));
+  };
+  AttentionGradients gradients;
+  gradients.dq = part(0, 4);
+  gradients.dk = part(4, 2);
+  gradients.dv = part(6, 2);
+  attention_backward(p.inputs(), gradients, p.forward.options);
+  for (std::int64_t i = 0; i < 100; ++i) {
+    for (std::int64_t d = 0; d < 8; ++d) {
+      const auto at = static_cast<std::size_t>(i * 64 + d);
+      ASSERT_EQ(static_cast<double>(packed[at]), p.dq.get(p.dq.index(i / 50, i % 50, 0, d)));
+      ASSERT_EQ(static_cast<double>(packed[at + 32]), p.dk.get(p.dk.index(i / 50, i % 50, 0, d)));
+      ASSERT_EQ(static_cast<double>(packed[at + 56]), p.dv.get(p.dv.index(i / 50, i % 50, 1, d)));
+    }
+  }
+  gradients.dv = part(5, 2);
+  EXPECT_THROW(attention_backward(p.inputs(), gradients, p.forward.options), Error);
 }
 
 TEST(Backward, OnlyWhatIsAskedForAndEmptyTensors) {

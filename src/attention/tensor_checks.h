@@ -27,6 +27,8 @@ class TensorChecks {
   void memory(const char* name, const TensorView& t) const;
   // Every element of an output has a place of its own.
   void own_places(const char* name, const TensorView& t) const;
+  // That they share no element; parts of one packed tensor, such as dq, dk and dv, may lie between
+  // each other.
   void apart(std::string_view name, const TensorView& output, std::string_view other,
              const TensorView& input) const;
 
