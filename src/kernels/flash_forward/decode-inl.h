@@ -84,13 +84,6 @@ inline void softmax_row(const DecodeRows& rows, int row, float* s, int n) {
   l += sum_block(s, n);
 }
 
-// Keys [begin, end) of one block, with the bits of its span (null: all rows see
-// all keys).
-struct DecodeBlock {
-  std::int64_t begin, end;
-  const std::uint64_t* bits;
-};
-
 template <class T>
 class DecodeSplit {
  public:
@@ -104,45 +97,40 @@ class DecodeSplit {
         all_(~std::uint64_t{0} >> (64 - item.tiles.front().n_queries)) {}
 
   void run(std::int64_t split_begin) {
-    const std::int64_t split_end = split_begin + kSplitKeys;
-    for (const TileSpan& span : item_.tiles.front().spans) {
-      const std::int64_t end = std::min(split_end, span.first_key + span.n_keys);
-      for (std::int64_t key = std::max(split_begin, span.first_key); key < end;) {
-        const std::int64_t next = std::min(end, (key / kBlockKeys + 1) * kBlockKeys);
-        block({key, next, span.bits == nullptr ? nullptr : span.bits + (key - span.first_key)});
-        key = next;
-      }
-    }
+    each_block(
+        item_, split_begin, rows_.n, memory_.scores,
+        [&](const DecodeBlock& block, float* scores) {
+          score_block(keys_, memory_, rows_, block, scores);
+        },
+        [&](const DecodeBlock& block, float* scores) { attend(block, scores); });
     values_.finish(rows_);
   }
 
  private:
-  void block(const DecodeBlock& block) {
-    const int n = static_cast<int>(block.end - block.begin);
-    const int padded = static_cast<int>(round_up(n, std::max(8, kLanes)));
-    score_block(keys_, memory_, rows_, block.begin, block.end);
-    if (softcap_.given()) cap_scores(padded);
-    if (item_.bias != nullptr) add_bias(block.begin, n);
+  void attend(const DecodeBlock& block, float* scores) {
+    const int n = block.n(), padded = static_cast<int>(round_up(n, std::max(8, kLanes)));
+    if (softcap_.given()) cap_scores(padded, scores);
+    if (item_.bias != nullptr) add_bias(block.begin, n, scores);
     const SeenBits seen{block.bits, all_, item_.group, hidden_.any() ? &hidden_ : nullptr};
-    mask_scores(rows_, seen, n, padded, memory_.scores);
+    mask_scores(rows_, seen, n, padded, scores);
     for (int row = 0; row < rows_.n; ++row) {
-      softmax_row(rows_, row, memory_.scores + row * kBlockKeys, padded);
+      softmax_row(rows_, row, scores + row * kBlockKeys, padded);
     }
-    values_.add_block(rows_, block.begin, block.end, memory_.scores, seen);
+    values_.add_block(rows_, block.begin, block.end, scores, seen);
   }
-  void cap_scores(int padded) {
+  void cap_scores(int padded, float* scores) {
     for (int row = 0; row < rows_.n; ++row) {
-      float* s = memory_.scores + row * kBlockKeys;
+      float* s = scores + row * kBlockKeys;
       for (int i = 0; i < padded; i += kLanes) store(softcap_(load(s + i)), s + i);
     }
   }
 
-  void add_bias(std::int64_t first_key, int n) {
+  void add_bias(std::int64_t first_key, int n, float* scores) {
     hidden_.clear();
     const KeyPositions keys(*item_.bias, first_key, n);
     for (int row = 0; row < rows_.n; ++row) {
       add_bias_to_row(*item_.bias, row_of_lane(item_, item_.tiles.front(), row), keys, row,
-                      memory_.bias_values, memory_.scores + row * kBlockKeys, hidden_);
+                      memory_.bias_values, scores + row * kBlockKeys, hidden_);
     }
   }
 

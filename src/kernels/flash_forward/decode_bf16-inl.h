@@ -25,7 +25,7 @@ constexpr std::int64_t kWeightStride = kBlockKeys / 2;  // words
 
 struct PairDecodeMemory {
   std::uint32_t* q;                 // [kMaxDecodeRows][q_stride]
-  float* scores;                    // [kMaxDecodeRows][kBlockKeys]
+  float* scores;                    // [score_blocks(rows)][rows][kBlockKeys]
   float* bias_values;               // [kBlockKeys], of one row
   std::uint32_t* p;                 // [kMaxDecodeRows][kWeightStride]
   std::uint32_t* k_tile;            // [pairs][kPairTileVecs * 16]
@@ -39,7 +39,7 @@ inline PairDecodeMemory cut_pair_decode_memory(int head_dim, int v_dim, Workspac
   memory.q_stride = round_up((head_dim + 1) / 2, kLanes);
   memory.v_stride = round_up((v_dim + 1) / 2, kLanes);
   memory.q = cutter.take<std::uint32_t>(kMaxDecodeRows * memory.q_stride);
-  memory.scores = cutter.take<float>(kMaxDecodeRows * kBlockKeys);
+  memory.scores = cutter.take<float>(kScoreFloats);
   memory.bias_values = cutter.take<float>(kBlockKeys);
   memory.p = cutter.take<std::uint32_t>(kMaxDecodeRows * kWeightStride);
   memory.k_tile = cutter.take<std::uint32_t>(memory.q_stride * kPairTileVecs * kLanes);
@@ -53,13 +53,6 @@ std::size_t decode_bf16_workspace_bytes(int head_dim, int v_dim) {
   cut_pair_decode_memory(head_dim, v_dim, cutter);
   return cutter.used();
 }
-
-// Keys [begin, end) of one block, bits as in TileSpan.
-struct PairBlock {
-  std::int64_t begin, end;
-  const std::uint64_t* bits;
-  int n() const { return static_cast<int>(end - begin); }
-};
 
 class PairDecode {
  public:
@@ -82,19 +75,14 @@ class PairDecode {
 
   void run(std::int64_t split) {
     if (rows_ == 0) return;
-    const std::int64_t split_begin = split * kSplitKeys, split_end = split_begin + kSplitKeys;
-    for (const TileSpan& span : item_.tiles.front().spans) {
-      const std::int64_t end = std::min(split_end, span.first_key + span.n_keys);
-      for (std::int64_t key = std::max(split_begin, span.first_key); key < end;) {
-        const std::int64_t next = std::min(end, (key / kBlockKeys + 1) * kBlockKeys);
-        attend({key, next, span.bits == nullptr ? nullptr : span.bits + (key - span.first_key)});
-        key = next;
-      }
-    }
+    each_block(
+        item_, split * kSplitKeys, rows_, memory_.scores,
+        [&](const DecodeBlock& block, float* scores) { score(block, scores); },
+        [&](const DecodeBlock& block, float* scores) { attend(block, scores); });
   }
 
  private:
-  void attend(const PairBlock& block) {
+  void score(const DecodeBlock& block, float* scores) {
     for (int at = 0; at < block.n(); at += kPairTileVecs * kLanes) {
       const int left = block.n() - at;
       const int vecs = left > 2 * kLanes ? kPairTileVecs : left > kLanes ? 2 : 1;
@@ -103,11 +91,12 @@ class PairDecode {
                        reinterpret_cast<float*>(memory_.k_tile) + vec * kLanes, vecs * kLanes);
       }
       bf16_leaf::row_scores({memory_.q, memory_.q_stride, rows_, memory_.k_tile,
-                             std::int64_t{item_.head_dim + 1} / 2, vecs, memory_.scores + at,
-                             kBlockKeys});
+                             std::int64_t{item_.head_dim + 1} / 2, vecs, scores + at, kBlockKeys});
     }
+  }
+  void attend(const DecodeBlock& block, float* scores) {
     hidden_.clear();
-    for (int row = 0; row < rows_; ++row) softmax(block, row);
+    for (int row = 0; row < rows_; ++row) softmax(block, row, scores + row * kBlockKeys);
     values(block);
   }
 
@@ -148,15 +137,14 @@ class PairDecode {
               round_up((item_.head_dim + 1) / 2, 4), out, out_stride);
   }
 
-  SeenBits seen(const PairBlock& block) const {
+  SeenBits seen(const DecodeBlock& block) const {
     const int n_queries = item_.tiles.front().n_queries;
     return {block.bits, ~std::uint64_t{0} >> (64 - n_queries), item_.group,
             hidden_.any() ? &hidden_ : nullptr};
   }
 
   // Scores of a row become weights; its m, l and o follow.
-  void softmax(const PairBlock& block, int row) {
-    float* s = memory_.scores + row * kBlockKeys;
+  void softmax(const DecodeBlock& block, int row, float* s) {
     const int n = block.n(), n16 = static_cast<int>(round_up(n, kLanes));
     if (scale_.separate) scale_separately(scale_, s, n16);
     if (item_.bias != nullptr) {
@@ -191,7 +179,7 @@ class PairDecode {
 
   // Adds the values of a block in stretches of whole pairs: as they lie, or gathered where a pair
   // falls into two runs, or past the end.
-  void values(const PairBlock& block) {
+  void values(const DecodeBlock& block) {
     const KvView& kv = *item_.kv;
     const SeenBits seen_of_block = seen(block);
     for (std::int64_t key = block.begin; key < block.end;) {

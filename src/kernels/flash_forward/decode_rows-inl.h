@@ -43,6 +43,13 @@ RAPTLY_INLINE void with_pass_rows(int n, F&& f) {
   });
 }
 
+// Keys [begin, end) of one block, with the bits of its span (null: all rows see all keys).
+struct DecodeBlock {
+  std::int64_t begin, end;
+  const std::uint64_t* bits;
+  int n() const { return static_cast<int>(end - begin); }
+};
+
 // Which rows see a key of a block.
 struct SeenBits {
   const std::uint64_t* bits = nullptr;  // of the span's keys; null: the mask hides none
@@ -65,11 +72,45 @@ struct SeenBits {
   }
 };
 
+// Scores of so many blocks are computed before the values of the first are added: at each change
+// from K to V and back some 800 cycles pass until memory is read at full speed.
+constexpr int kMostScoreBlocks = kSplitKeys / kBlockKeys;
+constexpr int kScoreFloats = 2 * kMaxDecodeRows * static_cast<int>(kBlockKeys);
+inline int score_blocks(int rows) {
+  return std::min(kMostScoreBlocks, kScoreFloats / (rows * static_cast<int>(kBlockKeys)));
+}
+
+// score(block, s) and, later, attend(block, s) for the blocks of a split in the order of the plan.
+// s: where the scores of the block are, [rows][kBlockKeys].
+template <class Score, class Attend>
+void each_block(const FlashForwardItem& item, std::int64_t split_begin, int rows, float* scores,
+                Score&& score, Attend&& attend) {
+  const int most = score_blocks(rows);
+  const std::int64_t stride = rows * kBlockKeys, split_end = split_begin + kSplitKeys;
+  DecodeBlock blocks[kMostScoreBlocks];
+  int n = 0;
+  const auto attend_all = [&] {
+    for (int i = 0; i < n; ++i) attend(blocks[i], scores + i * stride);
+    n = 0;
+  };
+  for (const TileSpan& span : item.tiles.front().spans) {
+    const std::int64_t end = std::min(split_end, span.first_key + span.n_keys);
+    for (std::int64_t key = std::max(split_begin, span.first_key); key < end;) {
+      const std::int64_t next = std::min(end, (key / kBlockKeys + 1) * kBlockKeys);
+      blocks[n] = {key, next, span.bits == nullptr ? nullptr : span.bits + (key - span.first_key)};
+      score(blocks[n], scores + n * stride);
+      if (++n == most) attend_all();
+      key = next;
+    }
+  }
+  attend_all();
+}
+
 struct DecodeMemory {
   float* q;            // a pass after the other, each [width of head_dim][rows of the
                        // pass], scaled
   float* q_row;        // one row of q
-  float* scores;       // [rows][kBlockKeys], then p
+  float* scores;       // [score_blocks(rows)][rows][kBlockKeys], then p
   float* bias_values;  // [kBlockKeys], of one row
   std::byte* tile[2];  // K of kMaxTileKeys keys: rows of tile_row_bytes
   float* v_rows;       // [kValueKeys][width of v_dim]: values that cannot be read as
@@ -87,7 +128,7 @@ inline DecodeMemory cut_decode_memory(int head_dim, int v_dim, WorkspaceCutter& 
   DecodeMemory memory;
   memory.q = cutter.take<float>(kMaxDecodeRows * d);
   memory.q_row = cutter.take<float>(d);
-  memory.scores = cutter.take<float>(kMaxDecodeRows * kBlockKeys);
+  memory.scores = cutter.take<float>(kScoreFloats);
   memory.bias_values = cutter.take<float>(kBlockKeys);
   for (std::byte*& tile : memory.tile) {
     tile = cutter.take<std::byte>(kMaxTileKeys * tile_row_bytes(d, sizeof(float)));

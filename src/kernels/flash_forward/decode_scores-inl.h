@@ -240,19 +240,20 @@ RAPTLY_INLINE void dot_keys(const float* __restrict q, const RowSource<T>& keys,
   });
 }
 
-// scores[row][key - block begin] of keys [begin, end) of a block. Those from
-// `end` on, up to the end of a tile, get any score.
+// out[row][key - block.begin] of the keys of a block. Those from its end on, up to the end of a
+// tile, get any score.
 template <class T>
 void score_block(KeyTiles<T>& tiles, const DecodeMemory& memory, const DecodeRows& rows,
-                 std::int64_t begin, std::int64_t end) {
-  const int n = static_cast<int>(end - begin), n_tile = tiles.keys();
+                 const DecodeBlock& block, float* out) {
+  const std::int64_t begin = block.begin, end = block.end;
+  const int n = block.n(), n_tile = tiles.keys();
   for (int at = 0; at < n; at += n_tile) {
     const RowSource<T> tile = tiles.tile(begin + at, end);
     TileLoad next = tiles.load_of(std::min(begin + at + n_tile, end));
     for (int p = 0; p < rows.n_passes; ++p) {
       const DecodePass pass = rows.passes[p];
       const float* q = memory.q + pass.first * rows.d;
-      float* scores = memory.scores + pass.first * kBlockKeys + at;
+      float* scores = out + pass.first * kBlockKeys + at;
       with_pass_rows(pass.n, [&](auto n_rows) RAPTLY_LAMBDA {
         constexpr int kGroups = dot_groups<T>(n_rows);
         for (int key = 0; key < n_tile; key += kGroups * kLanes) {
