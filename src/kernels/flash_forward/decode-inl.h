@@ -154,9 +154,11 @@ inline void plan_passes(const FlashForwardItem& item, const DecodeMemory& memory
     const DecodePass pass{row, (rows.n - row + left - 1) / left};
     rows.passes[i] = pass;
     for (int r = 0; r < pass.n; ++r, ++row) {
-      std::memset(memory.q_row, 0, static_cast<std::size_t>(rows.d) * sizeof(float));
-      read_scaled_query(item, row_of_lane(item, item.tiles.front(), row), memory.q_row);
       float* q = memory.q + pass.first * rows.d + r;
+      float* dense = pass.n == 1 ? q : memory.q_row;
+      read_scaled_query(item, row_of_lane(item, item.tiles.front(), row), dense);
+      for (std::int64_t c = item.head_dim; c < rows.d; ++c) dense[c] = 0;
+      if (dense == q) continue;
       for (std::int64_t c = 0; c < rows.d; ++c) q[c * pass.n] = memory.q_row[c];
     }
   }

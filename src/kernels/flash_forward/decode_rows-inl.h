@@ -108,7 +108,7 @@ void each_block(const FlashForwardItem& item, std::int64_t split_begin, int rows
 
 struct DecodeMemory {
   float* q;            // a pass after the other, each [width of head_dim][rows of the
-                       // pass], scaled
+                       // pass], scaled; kLanes more may be read
   float* q_row;        // one row of q
   float* scores;       // [score_blocks(rows)][rows][kBlockKeys], then p
   float* bias_values;  // [kBlockKeys], of one row
@@ -126,7 +126,7 @@ inline std::int64_t tile_row_bytes(std::int64_t d, std::size_t size) {
 inline DecodeMemory cut_decode_memory(int head_dim, int v_dim, WorkspaceCutter& cutter) {
   const std::int64_t d = round_up(head_dim, 16), dv = round_up(v_dim, 16);
   DecodeMemory memory;
-  memory.q = cutter.take<float>(kMaxDecodeRows * d);
+  memory.q = cutter.take<float>(kMaxDecodeRows * d + kLanes);
   memory.q_row = cutter.take<float>(d);
   memory.scores = cutter.take<float>(kScoreFloats);
   memory.bias_values = cutter.take<float>(kBlockKeys);

@@ -40,6 +40,10 @@ int tile_keys(const DecodeRows& rows) {
   return keys;
 }
 
+// A block of at most so many keys, a short sequence or the end of a long one, is not worth a tile:
+// each key is a chain of its own, lane = row.
+constexpr int kFewKeys = 4;
+
 // Brings the next tile into L1, a line or less at a time.
 class TileLoad {
  public:
@@ -113,6 +117,7 @@ class KeyTiles {
                   spreads_over_sets(item.kv->k_token_stride * kSize)) {}
 
   int keys() const { return keys_; }
+  std::int64_t head_dim() const { return item_.head_dim; }
   std::int64_t steps() const {
     return (item_.head_dim + kTransposeColumns<T> - 1) / kTransposeColumns<T>;
   }
@@ -141,6 +146,26 @@ class KeyTiles {
     ready_ = first;
     return {rows,       stride_bytes,      tiles_[current_ ^ 1], stride_ * kSize,
             row_bytes_, ahead(first, rows)};
+  }
+
+  // Rows of keys [first, first + n) as f32, n <= kFewKeys; evicted ones are zero.
+  void few(std::int64_t first, int n, const float* (&rows)[kFewKeys]) {
+    auto* to = reinterpret_cast<float*>(tiles_[current_]);
+    for (int i = 0; i < n; ++i, to += round_up(item_.head_dim, 16)) {
+      const T* k = cursor_.segment(first + i, first + i + 1).k;
+      rows[i] = to;
+      if (k == nullptr) {
+        std::memset(to, 0, static_cast<std::size_t>(item_.head_dim) * sizeof(float));
+      } else if constexpr (std::is_same_v<T, float>) {
+        if (item_.kv->k_dim_stride == 1) {
+          rows[i] = k;
+          continue;
+        }
+        widen_row(k, item_.kv->k_dim_stride, item_.head_dim, to);
+      } else {
+        widen_row(k, item_.kv->k_dim_stride, item_.head_dim, to);
+      }
+    }
   }
 
  private:
@@ -240,11 +265,50 @@ RAPTLY_INLINE void dot_keys(const float* __restrict q, const RowSource<T>& keys,
   });
 }
 
+// scores[r][i] of kKeys keys, k[i] their rows. q: [dims][rows].
+template <int kKeys>
+RAPTLY_INLINE void dot_few_keys(const float* __restrict q, int rows,
+                                const float* const (&k)[kFewKeys], std::int64_t dims,
+                                float* __restrict scores) {
+  for (int first = 0; first < rows; first += kLanes) {
+    Vf sum[kKeys];
+    each<kKeys>([&](auto i) RAPTLY_LAMBDA { sum[i] = zero(); });
+    for (std::int64_t c = 0; c < dims; ++c) {
+      const Vf weights = load(q + c * rows + first);  // lanes beyond the rows are not used
+      each<kKeys>([&](auto i) RAPTLY_LAMBDA { sum[i] = fma(weights, set(k[i][c]), sum[i]); });
+    }
+    each<kKeys>([&](auto i) RAPTLY_LAMBDA {
+      float lanes[kLanes];
+      store(sum[i], lanes);
+      for (int r = first; r < std::min(rows, first + kLanes); ++r) {
+        scores[r * kBlockKeys + i] = lanes[r - first];
+      }
+    });
+  }
+}
+
+template <class T>
+void score_few_keys(KeyTiles<T>& tiles, const DecodeMemory& memory, const DecodeRows& rows,
+                    const DecodeBlock& block, float* out) {
+  const float* k[kFewKeys];
+  tiles.few(block.begin, block.n(), k);
+  for (int p = 0; p < rows.n_passes; ++p) {
+    const DecodePass pass = rows.passes[p];
+    each<kFewKeys>([&](auto i) RAPTLY_LAMBDA {
+      if (block.n() == i + 1) {
+        dot_few_keys<i + 1>(memory.q + pass.first * rows.d, pass.n, k, tiles.head_dim(),
+                            out + pass.first * kBlockKeys);
+      }
+    });
+  }
+}
+
 // out[row][key - block.begin] of the keys of a block. Those from its end on, up to the end of a
 // tile, get any score.
 template <class T>
 void score_block(KeyTiles<T>& tiles, const DecodeMemory& memory, const DecodeRows& rows,
                  const DecodeBlock& block, float* out) {
+  if (block.n() <= kFewKeys) return score_few_keys(tiles, memory, rows, block, out);
   const std::int64_t begin = block.begin, end = block.end;
   const int n = block.n(), n_tile = tiles.keys();
   for (int at = 0; at < n; at += n_tile) {

@@ -112,6 +112,28 @@ TEST_P(ForwardInvariance, PagesAndStridesDoNotShow) {
   }
 }
 
+// Decoding takes blocks of few keys, whole sequences or their ends, on a path of their own.
+TEST_P(ForwardInvariance, FewKeysDecodeToTheBitsOfPrefill) {
+  if (problem().group() > kMaxDecodeRows) return;
+  for (const std::int64_t kv_len : {1, 2, 3, 4, 5, 129, 131, 1028}) {
+    for (const Layout layout : {Layout::kTokenMajor, Layout::kSparse}) {
+      ForwardCase c = problem();
+      c.kv_len = kv_len;
+      c.q_len = 5;
+      c.layout = layout;
+      c.evict_from = kv_len > 2 ? kv_len - 2 : 0, c.evict_to = kv_len > 2 ? kv_len - 1 : 0;
+      ForwardData data(c);
+      for (Isa isa : supported_isas()) {
+        const Outputs expected = run_prefill(data, isa);
+        for (int queries : {0, 1, 2}) {
+          EXPECT_EQ(count_different(expected, run_decode(data, isa, queries)), 0)
+              << describe(c, isa) << ", " << kv_len << " keys, calls of " << queries;
+        }
+      }
+    }
+  }
+}
+
 // The same queries as the last of a longer call, and the same keys with more behind them.
 TEST_P(ForwardInvariance, ChunksDoNotShow) {
   const ForwardCase c = problem();
