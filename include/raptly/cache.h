@@ -169,4 +169,59 @@ class RollingCache final : public KvCache {
   std::unique_ptr<Impl> impl_;
 };
 
+struct PagedOptions {
+  std::int64_t n_pages = 0;
+  std::int64_t page_size = 16;  // tokens, 8 to 256
+  // Of the hash that finds shared prefixes. The key keeps callers from choosing collisions, which
+  // cost time, never a wrong page: token ids are compared. 0: a random one.
+  std::uint64_t hash_key = 0;
+  int hash_bits = 64;  // used of the hash, 0 to 64; tests make it small
+};
+
+// A pool of pages, each of page_size tokens in all layers, [layer][page][k heads, then v
+// heads][token][dim], and a table of pages for each sequence. Pages are shared: a fork holds those
+// of its parent, and a sequence added with the tokens that it begins with those of whole pages that
+// were stored with the same tokens before, the donor still running or removed. A shared page is
+// copied when one of its holders writes to it. Pages of removed sequences stay findable until they
+// are needed, the longest unused first, tails of a sequence before its head.
+class PagedCache final : public KvCache {
+ public:
+  // Throws kInvalidArgument for n_pages < 1, page_size not 8 to 256, and as ContiguousCache. The
+  // pool is reserved now; memory is touched as pages are used.
+  PagedCache(const CacheShape& shape, const PagedOptions& options);
+  ~PagedCache() override;
+
+  const CacheShape& shape() const override;
+  void remove(SequenceId sequence) override;
+  SequenceId fork(SequenceId sequence) override;  // takes no page
+  std::int64_t length(SequenceId sequence) const override;
+  // What the free pages would take, if this sequence alone grew.
+  std::int64_t capacity(SequenceId sequence) const override;
+  void truncate(SequenceId sequence, std::int64_t n) override;
+  void write(SequenceId sequence, std::int64_t layer, std::int64_t first, std::int64_t n,
+             const float* k, std::int64_t k_stride, const float* v,
+             std::int64_t v_stride) noexcept override;
+  KvView view(SequenceId sequence, std::int64_t layer) const override;
+  std::size_t nbytes() const override;
+  CacheStats stats() const override;
+
+  // Moves a sequence out of the pool and back. Meanwhile it has a length and can be removed;
+  // everything else throws kInvalidArgument. Coming back it shares what prefixes it finds, and
+  // throws kContextFull when the pool has not the pages. Both do nothing where nothing is to do.
+  void swap_out(SequenceId sequence);
+  void swap_in(SequenceId sequence);
+
+  // Empty, or the first invariant found broken: a bug of raptly. O(pages of the pool and of all
+  // sequences, times layers); builds without NDEBUG assert it after each change.
+  std::string check_valid() const;
+
+ private:
+  SequenceId add(std::span<const std::int32_t> tokens) override;
+  void grow(std::span<const SequenceId> sequences, std::span<const std::int64_t> lengths,
+            std::span<const std::int32_t> tokens) override;
+
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
 }  // namespace raptly

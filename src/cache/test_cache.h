@@ -60,20 +60,20 @@ inline std::vector<Token> count_tokens(Token first, std::int64_t n) {
   return tokens;
 }
 
-// The first element that a view has wrong, or nothing.
-inline std::string fault_of_row(const KvView& view, const KvRun& run, std::int64_t i,
-                                const CacheShape& shape, std::int64_t layer, Token token) {
+// Whether a row of a view holds the keys and values of `token`.
+inline bool holds(const KvView& view, const KvRun& run, std::int64_t i, const CacheShape& shape,
+                  std::int64_t layer, Token token) {
   for (std::int64_t h = 0; h < shape.n_kv_heads; ++h) {
     const float* k =
         static_cast<const float*>(run.k) + i * view.k_token_stride + h * view.k_head_stride;
     const float* v =
         static_cast<const float*>(run.v) + i * view.v_token_stride + h * view.v_head_stride;
     for (std::int64_t d = 0; d < shape.head_dim; ++d)
-      if (k[d] != element(layer, token, h, d, false)) return "a key";
+      if (k[d] != element(layer, token, h, d, false)) return false;
     for (std::int64_t d = 0; d < shape.v_dim; ++d)
-      if (v[d] != element(layer, token, h, d, true)) return "a value";
+      if (v[d] != element(layer, token, h, d, true)) return false;
   }
-  return "";
+  return true;
 }
 
 // That the sequence holds `history`, as far as the cache keeps it. f32 caches.
@@ -91,8 +91,9 @@ inline void check_contents(const KvCache& cache, SequenceId s, const std::vector
       ASSERT_EQ(run.first_ordinal, next);
       for (std::int64_t i = 0; i < run.n; ++i, ++next) {
         const Token token = history[static_cast<std::size_t>(next)];
-        ASSERT_EQ(fault_of_row(view, run, i, cache.shape(), layer, token), "")
-            << "layer " << layer << ", ordinal " << next;
+        if (!holds(view, run, i, cache.shape(), layer, token)) {
+          FAIL() << "layer " << layer << ", ordinal " << next << " is not token " << token;
+        }
       }
     }
     if (n > window.n_sinks) next = std::max(next, cache.first_kept(s));
