@@ -117,7 +117,8 @@ float row_weights(const RowWeights& w) noexcept;
 struct RowValues {
   const Bf16* v;  // [2 * pairs][v_stride]
   std::int64_t v_stride;
-  std::int64_t ahead;  // values so far ahead are fetched into L2; 0: none
+  bool fetch;              // values so many bytes ahead into L2
+  std::intptr_t ahead[3];  // see Ahead
   std::int64_t columns;
   int pairs;
   const std::uint32_t* p;  // [rows][p_stride]

@@ -92,7 +92,7 @@ class DecodeSplit {
         rows_(rows),
         memory_(memory),
         softcap_(item.softcap),
-        keys_(item, memory, tile_keys<T>(rows)),
+        keys_(item, memory.tile, tile_keys<T>(rows)),
         values_(item, memory),
         all_(~std::uint64_t{0} >> (64 - item.tiles.front().n_queries)) {}
 

@@ -51,12 +51,19 @@ RAPTLY_LEAF_INLINE __m512i load_pair(const Bf16* even, const Bf16* odd, __mmask1
 }
 
 // kVecs is even, or 1: then of the columns in `valid` only.
-template <int kRows, int kVecs>
+template <int kRows, int kVecs, bool kFetch>
 void values_tile(const RowValues& v, int first_row, std::int64_t column, __mmask16 valid) {
   const Bf16* __restrict even = v.v + column;
   const std::uint32_t* __restrict p = v.p + first_row * v.p_stride;
   float* o = v.o + first_row * v.o_stride + column;
-  const std::int64_t ahead = first_row == 0 ? v.ahead : 0;
+  const std::intptr_t ahead[3] = {v.ahead[0], v.ahead[1], v.ahead[2]};
+  const auto fetch = [&](const Bf16* at) RAPTLY_LEAF_LAMBDA {
+    if constexpr (kFetch) {
+      each<3>([&](auto i) RAPTLY_LEAF_LAMBDA {
+        __builtin_prefetch(reinterpret_cast<const char*>(at) + ahead[i], 0, 2);
+      });
+    }
+  };
   const Interleave order;
   __m512 sum[kRows][kVecs];
   each<kRows>([&](auto i) RAPTLY_LEAF_LAMBDA {
@@ -74,8 +81,8 @@ void values_tile(const RowValues& v, int first_row, std::int64_t column, __mmask
         const __m512i a = load_words(even + j * 32), b = load_words(odd + j * 32);
         lanes[2 * j] = order.lower(a, b);
         lanes[2 * j + 1] = order.upper(a, b);
-        __builtin_prefetch(even + j * 32 + ahead, 0, 2);
-        __builtin_prefetch(odd + j * 32 + ahead, 0, 2);
+        fetch(even + j * 32);
+        fetch(odd + j * 32);
       });
     }
     each<kRows>([&](auto i) RAPTLY_LEAF_LAMBDA {
@@ -92,15 +99,27 @@ void values_tile(const RowValues& v, int first_row, std::int64_t column, __mmask
 }
 
 // All columns of kRows rows, in tiles of at most kVecs vectors.
-template <int kRows, int kVecs>
-void values_of(const RowValues& v, int row) {
+template <int kRows, int kVecs, bool kFetch>
+void columns_of(const RowValues& v, int row) {
   std::int64_t c = 0;
-  for (; c + kVecs * 16 <= v.columns; c += kVecs * 16) values_tile<kRows, kVecs>(v, row, c, 0);
-  for (; c + 32 <= v.columns; c += 32) values_tile<kRows, 2>(v, row, c, 0);
+  for (; c + kVecs * 16 <= v.columns; c += kVecs * 16)
+    values_tile<kRows, kVecs, kFetch>(v, row, c, 0);
+  if constexpr (kVecs > 4) {
+    if (c + 64 <= v.columns) {
+      values_tile<kRows, 4, kFetch>(v, row, c, 0);
+      c += 64;
+    }
+  }
+  for (; c + 32 <= v.columns; c += 32) values_tile<kRows, 2, kFetch>(v, row, c, 0);
   for (; c < v.columns; c += 16) {
     const std::int64_t rest = v.columns - c, left = rest < 16 ? rest : 16;
-    values_tile<kRows, 1>(v, row, c, static_cast<__mmask16>((1u << left) - 1));
+    values_tile<kRows, 1, kFetch>(v, row, c, static_cast<__mmask16>((1u << left) - 1));
   }
+}
+template <int kRows, int kVecs>
+void values_of(const RowValues& v, int row) {
+  if (v.fetch && row == 0) return columns_of<kRows, kVecs, true>(v, row);
+  columns_of<kRows, kVecs, false>(v, row);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "base/floating_point_mode.h"
 #include "kernels/flash_forward/decode_rows-inl.h"
+#include "kernels/flash_forward/decode_scores-inl.h"
 #include "kernels/flash_forward/decode_state.h"
 #include "kernels/flash_forward/kv_cursor.h"
 #include "kernels/flash_forward/panel-inl.h"
@@ -24,13 +25,13 @@ constexpr std::int64_t kPairValueKeys = 32;             // keys of V at a time: 
 constexpr std::int64_t kWeightStride = kBlockKeys / 2;  // words
 
 struct PairDecodeMemory {
-  std::uint32_t* q;                 // [kMaxDecodeRows][q_stride]
-  float* scores;                    // [score_blocks(rows)][rows][kBlockKeys]
-  float* bias_values;               // [kBlockKeys], of one row
-  std::uint32_t* p;                 // [kMaxDecodeRows][kWeightStride]
-  std::uint32_t* k_tile;            // [pairs][kPairTileVecs * 16]
-  std::uint32_t* k_rows;            // [16][q_stride]: rows that cannot be transposed in place
-  std::uint32_t* v_rows;            // [kPairValueKeys][v_stride]: the same for values
+  std::uint32_t* q;       // [kMaxDecodeRows][q_stride]
+  float* scores;          // [score_blocks(rows)][rows][kBlockKeys]
+  float* bias_values;     // [kBlockKeys], of one row
+  std::uint32_t* p;       // [kMaxDecodeRows][kWeightStride]
+  std::uint32_t* k_tile;  // [pairs][kPairTileVecs * 16]
+  std::byte* tile[2];     // K of 16 keys: rows of tile_row_bytes
+  std::uint32_t* v_rows;  // [kPairValueKeys][v_stride]: values that cannot be read as they lie
   std::int64_t q_stride, v_stride;  // words
 };
 
@@ -43,7 +44,9 @@ inline PairDecodeMemory cut_pair_decode_memory(int head_dim, int v_dim, Workspac
   memory.bias_values = cutter.take<float>(kBlockKeys);
   memory.p = cutter.take<std::uint32_t>(kMaxDecodeRows * kWeightStride);
   memory.k_tile = cutter.take<std::uint32_t>(memory.q_stride * kPairTileVecs * kLanes);
-  memory.k_rows = cutter.take<std::uint32_t>(kLanes * memory.q_stride);
+  for (std::byte*& tile : memory.tile) {
+    tile = cutter.take<std::byte>(kLanes * tile_row_bytes(round_up(head_dim, 16), sizeof(Bf16)));
+  }
   memory.v_rows = cutter.take<std::uint32_t>(kPairValueKeys * memory.v_stride);
   return memory;
 }
@@ -61,6 +64,8 @@ class PairDecode {
         memory_(memory),
         scale_(item),
         cursor_(*item.kv, item.kv_head),
+        keys_(item, memory.tile, kLanes, item.kv->k_token_stride % 2 == 0),
+        ahead_keys_(ahead_keys(item.v_dim * static_cast<std::int64_t>(sizeof(Bf16)))),
         state_(decode_state(state)),
         rows_(item.tiles.empty() ? 0 : item.tiles.front().n_queries * item.group),
         o_stride_(round_up(item.v_dim, 16)) {
@@ -100,41 +105,18 @@ class PairDecode {
     values(block);
   }
 
-  // Pairs of keys [first, first + 16) into columns; keys from `end` on, and evicted ones, are zero.
+  // Pairs of keys [first, first + 16) into columns; those of keys from `end` on hold anything.
   void transpose_keys(std::int64_t first, std::int64_t end, float* out, std::int64_t out_stride) {
-    const KvView& kv = *item_.kv;
-    const KvSegment<Bf16> whole = cursor_.segment(first, end);
-    if (whole.k != nullptr && whole.n >= kLanes && kv.k_dim_stride == 1 &&
-        item_.head_dim % 8 == 0 && kv.k_token_stride % 2 == 0) {
-      // The same rows of the next block, some at each step: in bursts they would wait for each
-      // other.
-      const Bf16* ahead = whole.k + kBlockKeys * kv.k_token_stride;
-      const int steps = item_.head_dim / 8, rows_a_step = (kLanes + steps - 1) / steps;
-      const auto* k = reinterpret_cast<const float*>(whole.k);
-      for (std::int64_t c = 0, left = kLanes; c < item_.head_dim / 2;
-           c += kTransposeColumns<float>) {
-        for (int i = 0; i < rows_a_step && left > 0; ++i, --left, ahead += kv.k_token_stride) {
-          for (int d = 0; d < item_.head_dim; d += 32) __builtin_prefetch(ahead + d, 0, 2);
-        }
-        transpose_step(k + c, kv.k_token_stride / 2, [&](auto i, const Vf& column) RAPTLY_LAMBDA {
-          store(column, out + (c + i) * out_stride);
-        });
-      }
-      return;
+    const RowSource<Bf16> tile = keys_.tile(first, end);
+    TileLoad next = keys_.load_of(std::min(first + kLanes, end));
+    const auto* at = reinterpret_cast<const float*>(tile.at);
+    for (std::int64_t i = 0; i < keys_.steps(); ++i, at += kTransposeColumns<float>) {
+      transpose_step(at, tile.stride / 2, [&](auto c, const Vf& column) RAPTLY_LAMBDA {
+        store(column, out + c * out_stride);
+      });
+      next.step();
+      out += kTransposeColumns<float> * out_stride;
     }
-    std::memset(memory_.k_rows, 0,
-                static_cast<std::size_t>(kLanes * memory_.q_stride) * sizeof(std::uint32_t));
-    const std::int64_t last = std::min(first + kLanes, end);
-    for (std::int64_t key = first; key < last;) {
-      const KvSegment<Bf16> part = cursor_.segment(key, last);
-      for (std::int64_t i = 0; part.k != nullptr && i < part.n; ++i) {
-        copy_pairs(part.k + i * kv.k_token_stride, kv.k_dim_stride, item_.head_dim,
-                   memory_.k_rows + (key - first + i) * memory_.q_stride);
-      }
-      key += part.n;
-    }
-    transpose(RowSource<float>{reinterpret_cast<const float*>(memory_.k_rows), memory_.q_stride},
-              round_up((item_.head_dim + 1) / 2, 4), out, out_stride);
   }
 
   SeenBits seen(const DecodeBlock& block) const {
@@ -188,7 +170,12 @@ class PairDecode {
       const SeenBits seen_here = seen_of_block.from(key - block.begin);
       if (part.v != nullptr && part.n >= 2 && kv.v_dim_stride == 1 && !seen_here.given()) {
         const std::int64_t n = part.n & ~std::int64_t{1};
-        add({part.v, kv.v_token_stride, n, kBlockKeys}, key - block.begin, 0, rows_);
+        const RowSource<Bf16> source{part.v, kv.v_token_stride};
+        // The hardware prefetcher follows one row's reads of values without gaps.
+        const bool in_order = rows_ == 1 && source.stride == item_.v_dim;
+        add({part.v, source.stride, n, !in_order,
+             find_ahead(cursor_, &KvSegment<Bf16>::v, key, kv.length, source, ahead_keys_)},
+            key - block.begin, 0, rows_);
         key += n;
         continue;
       }
@@ -211,13 +198,21 @@ class PairDecode {
   struct ValueRows {
     const Bf16* at;
     std::int64_t stride, n;
-    std::int64_t ahead = 0;  // rows from a value to the one to fetch
+    bool fetch = false;
+    Ahead ahead{};
   };
   void add(const ValueRows& v, std::int64_t first, int row_begin, int row_end) {
-    bf16_leaf::row_values({v.at, v.stride, v.ahead * v.stride, item_.v_dim,
+    bf16_leaf::row_values({v.at,
+                           v.stride,
+                           v.fetch,
+                           {v.ahead.delta[0], v.ahead.delta[1], v.ahead.delta[2]},
+                           item_.v_dim,
                            static_cast<int>(v.n / 2),
-                           memory_.p + row_begin * kWeightStride + first / 2, kWeightStride,
-                           row_end - row_begin, state_.o + row_begin * o_stride_, o_stride_});
+                           memory_.p + row_begin * kWeightStride + first / 2,
+                           kWeightStride,
+                           row_end - row_begin,
+                           state_.o + row_begin * o_stride_,
+                           o_stride_});
   }
 
   // Values of keys [first, first + n) into v_rows, and one row of zeros after an odd n; evicted
@@ -246,7 +241,9 @@ class PairDecode {
   const FlashForwardItem& item_;
   const PairDecodeMemory& memory_;
   ScoreScale scale_;
-  KvCursor<Bf16> cursor_;
+  KvCursor<Bf16> cursor_;  // of values
+  KeyTiles<Bf16> keys_;
+  std::int64_t ahead_keys_;
   DecodeState<float> state_;
   HiddenByBias hidden_;  // of the block at hand
   int rows_;

@@ -104,16 +104,18 @@ class TileLoad {
 template <class T>
 class KeyTiles {
  public:
-  KeyTiles(const FlashForwardItem& item, const DecodeMemory& memory, int keys_a_tile)
+  KeyTiles(const FlashForwardItem& item, std::byte* const (&tiles)[2], int keys_a_tile,
+           bool in_place = true)
       : item_(item),
         cursor_(*item.kv, item.kv_head),
         keys_(keys_a_tile),
-        tiles_{reinterpret_cast<T*>(memory.tile[0]), reinterpret_cast<T*>(memory.tile[1])},
+        tiles_{reinterpret_cast<T*>(tiles[0]), reinterpret_cast<T*>(tiles[1])},
         stride_(tile_row_bytes(round_up(item.head_dim, 16), sizeof(T)) / kSize),
         row_bytes_(item.head_dim * kSize),
         ahead_keys_(ahead_keys(row_bytes_)),
         in_pieces_(item.kv->k_dim_stride == 1 && row_bytes_ % TileLoad::kPieceBytes == 0),
-        in_place_(in_pieces_ && item.head_dim % kTransposeColumns<T> == 0 &&
+        in_place_(in_place && item.kv->k_dim_stride == 1 &&
+                  item.head_dim % kTransposeColumns<T> == 0 &&
                   spreads_over_sets(item.kv->k_token_stride * kSize)) {}
 
   int keys() const { return keys_; }
@@ -139,10 +141,13 @@ class KeyTiles {
 
   // Loads the tile that will probably be asked for next.
   TileLoad load_of(std::int64_t first) {
-    const T* rows = in_pieces_ ? whole_tile(first) : nullptr;
+    const T* rows = in_pieces_ || in_place_ ? whole_tile(first) : nullptr;
     if (rows == nullptr) return TileLoad();
     const std::int64_t stride_bytes = item_.kv->k_token_stride * kSize;
-    if (in_place_) return {rows, stride_bytes, nullptr, 0, row_bytes_, ahead(first, rows)};
+    if (in_place_) {
+      const std::int64_t lines = round_up(row_bytes_, TileLoad::kPieceBytes);
+      return {rows, stride_bytes, nullptr, 0, lines, ahead(first, rows)};
+    }
     ready_ = first;
     return {rows,       stride_bytes,      tiles_[current_ ^ 1], stride_ * kSize,
             row_bytes_, ahead(first, rows)};
@@ -227,8 +232,8 @@ class KeyTiles {
   int keys_;
   T* tiles_[2];
   std::int64_t stride_, row_bytes_, ahead_keys_;
-  bool in_pieces_;  // rows can be loaded in pieces
-  bool in_place_;   // and be transposed where they lie
+  bool in_pieces_;  // rows can be copied in pieces
+  bool in_place_;   // rows can be transposed where they lie
   int current_ = 0;
   std::int64_t ready_ = -1;  // the first key of the tile that a load of load_of() copied
 };
