@@ -107,7 +107,7 @@ class F32Engine {
   // Keys of the block at first_key; bits as in TileSpan.
   void attend(QueryPanel& panel, std::int64_t first_key, const KeyRange& keys,
               const std::uint64_t* bits) {
-    const StagedBlock& staged = stage_.block(first_key);
+    const StagedBlock& staged = stage_.block(first_key, keys.begin, keys.end);
     const std::int64_t row = keys.begin - first_key;
     const KeyBlock block{keys.begin,
                          staged.k + row * staged.k_stride,

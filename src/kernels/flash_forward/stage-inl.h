@@ -1,7 +1,9 @@
 // The blocks of one split as f32 rows, once for all panels of an item. Keys and values are read in
 // place where they are dense f32; else copied: 16-bit values widened, strided rows and pages
 // gathered (broadcasting straight from rows far apart costs 16-20 %), evicted keys zero. Rows of
-// the copy are padded, so that a column of V does not fall into a few sets of the L1 cache.
+// the copy are padded, so that a column of V does not fall into a few sets of the L1 cache. A block
+// is copied in pieces, when they are first seen: BigBird's blocks have 64 keys, and most of them
+// serve one row of blocks.
 #if defined(RAPTLY_FORWARD_STAGE_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef RAPTLY_FORWARD_STAGE_INL_H
 #undef RAPTLY_FORWARD_STAGE_INL_H
@@ -20,8 +22,12 @@ namespace RAPTLY_TARGET {
 
 constexpr std::int64_t kBlocksPerSplit = kSplitKeys / kBlockKeys;
 
+constexpr std::int64_t kPieceKeys = 32;
+
 struct StagedBlock {
-  bool ready = false;
+  std::uint32_t ready = 0;  // a bit for each piece
+  bool placed = false;
+  bool k_in_place = false, v_in_place = false;
   const float* k = nullptr;
   const float* v = nullptr;
   std::int64_t k_stride = 0, v_stride = 0;
@@ -50,55 +56,67 @@ class Stage {
 
   void start_split(std::int64_t first_key) {
     first_key_ = first_key;
-    for (StagedBlock& block : blocks_) block.ready = false;
+    for (StagedBlock& block : blocks_) {
+      block.ready = 0;
+      block.placed = false;
+    }
   }
 
-  const StagedBlock& block(std::int64_t first_key) {
+  // The block at first_key, of which keys [begin, end) are staged.
+  const StagedBlock& block(std::int64_t first_key, std::int64_t begin, std::int64_t end) {
     StagedBlock& block = blocks_[(first_key - first_key_) / kBlockKeys];
-    if (!block.ready) fill(first_key, block);
+    if (!block.placed) place(first_key, block);
+    const std::int64_t from = (begin - first_key) / kPieceKeys,
+                       to = (end - first_key + kPieceKeys - 1) / kPieceKeys;
+    std::uint32_t missing = ((1u << to) - (1u << from)) & ~block.ready;
+    block.ready |= missing;
+    for (std::int64_t key = first_key; missing != 0; missing >>= 1, key += kPieceKeys) {
+      if ((missing & 1) != 0) fill(key, block);
+    }
     return block;
   }
 
  private:
-  void fill(std::int64_t first_key, StagedBlock& block) {
+  // Where its rows are: in the cache, or in memory_ once they have been copied.
+  void place(std::int64_t first_key, StagedBlock& block) {
     const std::int64_t end = std::min(first_key + kBlockKeys, item_.kv->length);
     const std::int64_t slot = first_key - first_key_;
-    const KvView& kv = *item_.kv;
-    block.ready = true;
-    bool k_done = false, v_done = false;
+    block = {.placed = true,
+             .k = memory_.k + slot * k_stride_,
+             .v = memory_.v + slot * v_stride_,
+             .k_stride = k_stride_,
+             .v_stride = v_stride_};
     if constexpr (std::is_same_v<T, float>) {
       const KvSegment<float> whole = cursor_.segment(first_key, end);
-      if (whole.k != nullptr && whole.n == end - first_key) {
-        if (k_in_place_) {
-          block.k = whole.k;
-          block.k_stride = kv.k_token_stride;
-          k_done = true;
-        }
-        if (v_in_place_) {
-          block.v = whole.v;
-          block.v_stride = kv.v_token_stride;
-          v_done = true;
-        }
+      if (whole.k == nullptr || whole.n != end - first_key) return;
+      if (k_in_place_) {
+        block.k_in_place = true;
+        block.k = whole.k;
+        block.k_stride = item_.kv->k_token_stride;
+      }
+      if (v_in_place_) {
+        block.v_in_place = true;
+        block.v = whole.v;
+        block.v_stride = item_.kv->v_token_stride;
       }
     }
-    if (!k_done) {
-      block.k = memory_.k + slot * k_stride_;
-      block.k_stride = k_stride_;
-    }
-    if (!v_done) {
-      block.v = memory_.v + slot * v_stride_;
-      block.v_stride = v_stride_;
-    }
+    if (block.k_in_place && block.v_in_place) block.ready = ~std::uint32_t{0};
+  }
+
+  // A piece of a block.
+  void fill(std::int64_t first_key, const StagedBlock& block) {
+    const std::int64_t end = std::min(first_key + kPieceKeys, item_.kv->length);
+    const KvView& kv = *item_.kv;
     for (std::int64_t key = first_key; key < end;) {
       const KvSegment<T> part = cursor_.segment(key, end);
-      const std::int64_t row = slot + key - first_key;
-      if (!k_done) {
+      const std::int64_t slot = key - first_key_;
+      if (!block.k_in_place) {
         copy_rows({part.k, kv.k_token_stride, kv.k_dim_stride}, part.n, item_.head_dim,
-                  memory_.k + row * k_stride_, k_stride_);
+                  memory_.k + slot * k_stride_, k_stride_);
       }
-      if (!v_done) {
+      if (!block.v_in_place) {
         copy_rows({part.v, kv.v_token_stride, kv.v_dim_stride}, part.n, item_.v_dim,
-                  memory_.v + row * v_stride_, v_stride_);
+                  memory_.v + slot * v_stride_, v_stride_);
       }
       key += part.n;
     }

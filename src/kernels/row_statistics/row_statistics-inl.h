@@ -59,7 +59,7 @@ class ScoreEngine {
   void start_split(std::int64_t first_key) { stage_.start_split(first_key); }
   void attend(QueryPanel& panel, std::int64_t first_key, const KeyRange& keys,
               const std::uint64_t* bits) {
-    const StagedBlock& staged = stage_.block(first_key);
+    const StagedBlock& staged = stage_.block(first_key, keys.begin, keys.end);
     const std::int64_t row = keys.begin - first_key;
     const KeyBlock block{keys.begin,
                          staged.k + row * staged.k_stride,
