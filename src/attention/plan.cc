@@ -29,7 +29,8 @@ std::size_t round_up(std::size_t n) { return (n + 63) / 64 * 64; }
 struct AttentionPlan::Impl {
   AttentionShape shape;
   HeadSets heads;
-  int lanes = 1;  // heads_per_set, as kernels take it
+  int lanes = 1;         // heads_per_set, as kernels take it
+  int tile_queries = 1;  // of prefill
   double scale = 1;
   float softcap = 0;
   ExecutionContext* context = nullptr;
@@ -52,6 +53,7 @@ struct AttentionPlan::Impl {
 
   bool is_reference() const { return shape.q_dtype == DType::kF64; }
   void plan_tiles(std::span<const SequenceGeometry> geometry, const Mask& mask);
+  int queries_of_tile(const Mask& mask) const;
   void size_workspace(Workspace* shared);
   void fill_report(std::span<const SequenceGeometry> geometry);
   FlashForwardItem item(std::size_t sequence, const SequenceTensors& tensors,
@@ -62,6 +64,15 @@ struct AttentionPlan::Impl {
                   const RowStrides& strides, std::byte* scratch) noexcept;
 };
 
+// Of prefill. Tiles that fill the kernel's lanes cut most blocks of 64 queries in two, and are
+// partial: BigBird over 16k tokens 71 ms, with a block a tile 67.
+int AttentionPlan::Impl::queries_of_tile(const Mask& mask) const {
+  const int full_lanes = flash_forward_tile_queries(lanes, level);
+  const std::int64_t block = mask.rule() == nullptr ? 1 : mask.rule()->query_block();
+  const bool fits = kMaxTileQueries % block == 0 || block % kMaxTileQueries == 0;
+  return lanes == 1 && full_lanes % block != 0 && fits ? kMaxTileQueries : full_lanes;
+}
+
 // One tile plan for all sequences of the same geometry, unless the mask tells batch entries apart,
 // and for all heads that see the same pairs.
 void AttentionPlan::Impl::plan_tiles(std::span<const SequenceGeometry> geometry, const Mask& mask) {
@@ -70,6 +81,7 @@ void AttentionPlan::Impl::plan_tiles(std::span<const SequenceGeometry> geometry,
   using Key = std::array<std::int64_t, 6>;
   std::map<Key, std::size_t> known;
   std::vector<std::size_t> plan_of;
+  tile_queries = queries_of_tile(mask);
   for (std::size_t i = 0; i < geometry.size(); ++i) {
     const SequenceGeometry& g = geometry[i];
     const auto entry = shared ? std::int64_t{0} : static_cast<std::int64_t>(i);
@@ -79,9 +91,8 @@ void AttentionPlan::Impl::plan_tiles(std::span<const SequenceGeometry> geometry,
       const auto [found, is_new] = known.try_emplace(key, plans.size());
       plan_of.push_back(found->second);
       if (!is_new) continue;
-      const int tile_queries = decode ? kMaxDecodeRows : flash_forward_tile_queries(lanes, level);
       plans.emplace_back(mask, MaskScope{entry, head, g.q_len, g.kv_len, g.first_position},
-                         tile_queries);
+                         decode ? kMaxDecodeRows : tile_queries);
       plans.back().skip_keys_before(g.first_key);
     }
     sequences.push_back({{}, decode});
@@ -98,7 +109,7 @@ void AttentionPlan::Impl::plan_tiles(std::span<const SequenceGeometry> geometry,
 void AttentionPlan::Impl::size_workspace(Workspace* shared) {
   FlashForwardSize size;
   size.max_tiles = std::max<std::int64_t>(1, work.max_tiles);
-  size.tile_queries = flash_forward_tile_queries(lanes, level);
+  size.tile_queries = tile_queries;
   size.group = lanes;
   size.head_dim = static_cast<int>(shape.head_dim);
   size.v_dim = static_cast<int>(shape.v_dim);

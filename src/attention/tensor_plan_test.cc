@@ -52,6 +52,26 @@ TEST(Plan, RunsAgainAndAgainOnAnyTensorsOfItsSizes) {
   }
 }
 
+// Tiles of a mask of blocks end where its blocks do, whatever fills the lanes.
+TEST(Plan, BlocksOfQueriesAreTiles) {
+  const auto tiles = [](const char* mask, std::int64_t n_heads) {
+    AttentionOptions options;
+    options.mask = Mask::parse(mask);
+    const Plan plan({1, 640, 640, n_heads, 1, 16, 16, DType::kF32, DType::kF32, DType::kF32},
+                    options);
+    const PlanReport& r = plan.report();
+    return r.tiles_full + r.tiles_partial + r.tiles_empty;
+  };
+  const std::int64_t blocks_of_keys = 5;
+  for (const char* mask : {"bigbird(64, 2, 0)", "bigbird(32, 1, 0) & causal", "bigbird(128, 0, 0)",
+                           "~bigbird(64, 2, 0)"}) {
+    EXPECT_EQ(tiles(mask, 1), 10 * blocks_of_keys) << mask;
+  }
+  EXPECT_GT(tiles("window(64, 64)", 1), 10 * blocks_of_keys);
+  EXPECT_GT(tiles("bigbird(80, 2, 0)", 1), 10 * blocks_of_keys);
+  EXPECT_GT(tiles("bigbird(64, 0, 0)", 4), 10 * blocks_of_keys);  // heads share lanes
+}
+
 TEST(Plan, RunAllocatesNothing) {
   for (const Sizes& sizes : {kPrefill, kDecode}) {
     TestProblem p = make_problem(sizes);

@@ -87,6 +87,11 @@ class Junction final : public Rule {
     return std::all_of(rules_.begin(), rules_.end(),
                        [&](const RulePtr& rule) { return rule->same_heads(a, b); });
   }
+  std::int64_t query_block() const override {
+    std::int64_t most = 1;
+    for (const RulePtr& rule : rules_) most = std::max(most, rule->query_block());
+    return most;
+  }
   int max_copies() const override { return max_copies_; }
   bool has_globals() const override {
     return std::any_of(rules_.begin(), rules_.end(),
@@ -140,6 +145,7 @@ class Not final : public Rule {
   std::int64_t batch() const override { return rule_->batch(); }
   std::int64_t n_heads() const override { return rule_->n_heads(); }
   bool same_heads(std::int64_t a, std::int64_t b) const override { return rule_->same_heads(a, b); }
+  std::int64_t query_block() const override { return rule_->query_block(); }
   int n_rules() const override { return 1 + rule_->n_rules(); }
   int depth() const override { return 1 + rule_->depth(); }
 

@@ -79,6 +79,10 @@ class Rule {
   // Whether two heads see the same pairs, so that they may share a plan.
   virtual bool same_heads(std::int64_t /*a*/, std::int64_t /*b*/) const { return true; }
 
+  // Queries from a multiple of it on see the same keys, as far as this rule goes: tiles that end
+  // with these blocks are full more often.
+  virtual std::int64_t query_block() const { return 1; }
+
   // How often a pair may be seen, and counted, at most. The three answers above are for pairs that
   // are seen more than scope.copy times; most rules see a pair once and do not look at it.
   virtual int max_copies() const { return 1; }

@@ -95,6 +95,9 @@ class BigBird final : public Rule {
   bool same_heads(std::int64_t a, std::int64_t b) const override {
     return a == b || o_.num_random_blocks == 0;
   }
+  std::int64_t query_block() const override {
+    return n_extra() % o_.block_size == 0 ? o_.block_size : 1;
+  }
 
  private:
   bool is_etc() const { return o_.layout == mask::BigBirdLayout::kEtc; }

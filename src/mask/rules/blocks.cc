@@ -80,6 +80,7 @@ class Blocks final : public Rule {
     return heads_.size() == 1 ||
            heads_[static_cast<std::size_t>(a)] == heads_[static_cast<std::size_t>(b)];
   }
+  std::int64_t query_block() const override { return size_; }
 
  private:
   std::size_t block(std::int64_t query) const { return static_cast<std::size_t>(query / size_); }

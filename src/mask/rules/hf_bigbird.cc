@@ -125,6 +125,7 @@ class HfBigBird final : public Rule {
   bool same_heads(std::int64_t a, std::int64_t b) const override {
     return !o_.seed || drawn_[static_cast<std::size_t>(a)] == drawn_[static_cast<std::size_t>(b)];
   }
+  std::int64_t query_block() const override { return o_.block_size; }
 
  private:
   std::int64_t n_blocks(std::int64_t len) const {
