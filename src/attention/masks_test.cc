@@ -8,35 +8,14 @@
 #include <numeric>
 
 #include "attention/plan.h"
-#include "attention/test_problem.h"
+#include "attention/random_problem.h"
 #include "mask/predicate.h"
-#include "mask/random_mask.h"
 #include "raptly/error.h"
 
 namespace raptly {
 namespace {
 
 using namespace attention_testing;
-using mask_testing::kBatch;
-using mask_testing::kHeads;
-using mask_testing::number;
-
-constexpr DType kDTypes[] = {DType::kF32, DType::kBf16, DType::kF16};
-
-// Decode for q_len up to 16 / group, prefill above; heads of a group that see different pairs.
-Sizes random_sizes() {
-  constexpr std::int64_t kKvHeads[] = {1, 2, 4};
-  const std::int64_t q_len = number(0, 2) == 0 ? number(1, 8) : number(1, 140);
-  return {kBatch,       q_len,       number(1, 400), kHeads, kKvHeads[number(0, 2)],
-          number(1, 9), number(1, 9)};
-}
-
-MaskScope scope_of(const Sizes& s) { return bottom_right_scope(s.q_len, s.kv_len, 0, 0); }
-
-TestProblem random_problem(const Sizes& sizes) {
-  return {sizes, DType::kF32, kDTypes[number(0, 2)], static_cast<unsigned>(number(0, 1000)),
-          number(0, 1) == 0};
-}
 
 RC_GTEST_PROP(Masks, RandomTreesMatchTheReference, ()) {
   const Sizes sizes = random_sizes();
