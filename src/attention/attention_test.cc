@@ -28,17 +28,17 @@ class AttentionShapes : public testing::TestWithParam<Case> {};
 TEST_P(AttentionShapes, AgreesWithTheReference) {
   const Case& c = GetParam();
   unsigned seed = 1;
-  for (const Isa isa : supported_isas()) {
-    ExecutionContext context(2, isa);
-    for (const auto& [q, kv] : kDtypes) {
-      for (const bool permuted : {false, true}) {
-        TestProblem p(c.sizes, q, kv, seed++, permuted);
-        p.options.mask = Mask::parse(c.mask);
-        SCOPED_TRACE(std::string(isa_name(isa)) + " " + dtype_name(q) + " " + dtype_name(kv) +
-                     (permuted ? " bhsd" : " bshd"));
-        p.run(context);
-        check_against_reference(p, context);
-      }
+  for (const auto& [q, kv] : kDtypes) {
+    const bool permuted = seed % 2 == 0;  // strides_test.cc compares layouts in bits
+    TestProblem p(c.sizes, q, kv, seed++, permuted);
+    p.options.mask = Mask::parse(c.mask);
+    const Reference reference(p);
+    for (const Isa isa : supported_isas()) {
+      SCOPED_TRACE(std::string(isa_name(isa)) + " " + dtype_name(q) + " " + dtype_name(kv) +
+                   (permuted ? " bhsd" : " bshd"));
+      ExecutionContext context(2, isa);
+      p.run(context);
+      check_against(reference, p, context);
     }
   }
 }

@@ -114,16 +114,28 @@ struct TestProblem {
   }
 };
 
+// The answer of the f64 path.
+struct Reference {
+  TestTensor q, k, v, out;
+  std::vector<float> lse;
+
+  explicit Reference(TestProblem& p)
+      : q(p.q.as_f64()),
+        k(p.k.as_f64()),
+        v(p.v.as_f64()),
+        out(DType::kF64, {p.sizes.batch, p.sizes.q_len, p.sizes.n_heads, p.sizes.v_dim}),
+        lse(p.lse.size()) {
+    attention(q.view(), k.view(), v.view(), out.view(), p.options,
+              MutableTensorView(lse.data(), {p.sizes.batch, p.sizes.n_heads, p.sizes.q_len}));
+  }
+};
+
 // |out - reference| within the gate: a few roundings of the row's own magnitude. The largest |q k|
 // of a row and sum p |v| are bounded by norms, which makes the gate a little wider than its
 // definition.
-inline void check_against_reference(TestProblem& p, ExecutionContext& context) {
-  TestTensor q = p.q.as_f64(), k = p.k.as_f64(), v = p.v.as_f64();
-  TestTensor out(DType::kF64, {p.sizes.batch, p.sizes.q_len, p.sizes.n_heads, p.sizes.v_dim});
-  std::vector<float> lse(p.lse.size());
-  attention(q.view(), k.view(), v.view(), out.view(), p.options,
-            MutableTensorView(lse.data(), {p.sizes.batch, p.sizes.n_heads, p.sizes.q_len}),
-            context);
+inline void check_against(const Reference& reference, const TestProblem& p,
+                          const ExecutionContext& context) {
+  const auto& [q, k, v, out, lse] = reference;
   double max_q = 0, max_k = 0, max_v = 0;
   for (std::int64_t i = 0; i < q.numel(); ++i) max_q = std::max(max_q, std::fabs(q.get(i)));
   for (std::int64_t i = 0; i < k.numel(); ++i) max_k = std::max(max_k, std::fabs(k.get(i)));
@@ -160,6 +172,10 @@ inline void check_against_reference(TestProblem& p, ExecutionContext& context) {
           (rounds_p ? 1e-5 : 4 * 0x1p-23) * std::max(1.0f, std::fabs(lse[i])) + 8 * u * spread);
     }
   }
+}
+
+inline void check_against_reference(TestProblem& p, const ExecutionContext& context) {
+  check_against(Reference(p), p, context);
 }
 
 inline bool same_bits(const TestTensor& a, const TestTensor& b) { return a.bytes == b.bytes; }

@@ -95,7 +95,7 @@ constexpr Geometry kGeometries[] = {{1, 1, 1, 1, 1, 1, "all"},
                                     {50, 50, 3, 1, 16, 24, "causal"},
                                     {3, 1100, 2, 1, 24, 24, "causal"},
                                     {40, 200, 2, 2, 8, 8, "causal & window(37, 0)"},
-                                    {18, 150, 4, 4, 80, 16, "all"},
+                                    {18, 150, 2, 2, 80, 16, "all"},
                                     {9, 4, 1, 1, 5, 6, "causal"},
                                     {19, 40, 5, 1, 20, 12, "packed([0, 7, 19], [0, 30, 40])"}};
 
@@ -118,8 +118,9 @@ TEST_P(ForwardBiasGate, EveryLevelAndDtype) {
     for (const Isa isa : supported_isas()) {
       const double p_u = Dtypes{dtype, dtype}.own_level(isa) ? kBf16U : 0;
       const std::string what = std::string(isa_name(isa)) + " " + dtype_name(dtype);
-      expect_within_gate(data, run_prefill(data, isa), p_u, what + " prefill");
-      expect_within_gate(data, run_decode(data, isa), p_u, what + " decode");
+      const Outputs prefill = run_prefill(data, isa);
+      expect_within_gate(data, prefill, p_u, what);
+      EXPECT_EQ(count_different(prefill, run_decode(data, isa)), 0) << what;
     }
   }
 }
