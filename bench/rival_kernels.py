@@ -73,6 +73,13 @@ def bias_of(case, mask, causal):
         if causal:
             bias = bias.masked_fill(offsets < 0, float("-inf"))
         return bias[None], lambda score, b, h, q, k: score - slopes[h] * (q - k).abs()
+    if case.get("bias", "") == "relative":
+        table = torch.randn(heads, 257)
+        offsets = torch.arange(kv_len)[None, :] - torch.arange(q_len)[:, None] - (kv_len - q_len)
+        bias = table[:, offsets.clamp(-128, 128) + 128]
+        if causal:
+            bias = bias.masked_fill(offsets > 0, float("-inf"))
+        return bias[None], lambda score, b, h, q, k: score + table[h, (k - q).clamp(-128, 128) + 128]
     return None, None
 
 
