@@ -58,7 +58,8 @@ std::vector<float> alibi_slopes(std::int64_t n_heads, AlibiStyle style = AlibiSt
 
 // table [n_heads, 2 * max - 1], any float dtype and strides, copied: table[head, d + max - 1] is
 // the bias of a key that stands d positions behind the query (d = k - q); farther keys get the
-// first or last entry. Entries are finite, at most 2^64 in size; max is at most 2^31.
+// first or last entry. Entries are finite, at most 2^64 in size. Throws kOutOfMemory for tables of
+// more than 2^28 entries, 512 more a head counted.
 Bias relative(const TensorView& table);
 
 // T5's relative_attention_bias, table [num_buckets, n_heads] as checkpoints have it, any float
@@ -67,7 +68,8 @@ Bias relative(const TensorView& table);
 // one each, the others logarithmic up to max_distance. Encoders are bidirectional, decoders are
 // not (their keys behind the query are of bucket 0, and usually masked).
 // num_buckets >= 2, bidirectional >= 4; max_distance: more than half the buckets of a direction, at
-// most 2^24.
+// most 2^24. Keeps 2 * max_distance + 513 entries a head, and throws kOutOfMemory for more than
+// 2^28.
 Bias t5(const TensorView& table, bool bidirectional, std::int64_t max_distance = 128);
 
 // tensor [batch, n_heads, q_len, kv_len], f32, f16 or bf16 (f64 with f64 q, k, v), any strides, not

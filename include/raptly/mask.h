@@ -35,13 +35,16 @@ struct MaskReport {
   MaskShape shape;                      // with the zeros filled in
   double pairs = 0, visible_pairs = 0;  // over all batch entries and heads
   double density = 0;                   // visible_pairs / pairs; 0 of 0 is 0
-  std::int64_t tiles_full = 0, tiles_partial = 0, tiles_empty = 0;  // of 64 queries x 128 keys
-  double share_skipped = 0;                                         // tiles_empty / all tiles
-  double flops = 0, flops_dense = 0;                                // 2 * (head_dim + v_dim) a pair
+  // Of 64 queries x 128 keys. A tile that counts twice (hf_bigbird) is full or partial twice, and
+  // once among tiles_again: tiles() counts it once.
+  std::int64_t tiles_full = 0, tiles_partial = 0, tiles_empty = 0, tiles_again = 0;
+  double share_skipped = 0;           // tiles_empty / tiles()
+  double flops = 0, flops_dense = 0;  // 2 * (head_dim + v_dim) a pair
   double bytes = 0;            // f32 q, out, and keys and values that some query of a head sees
   std::size_t plan_bytes = 0;  // of the largest plan
   std::int64_t n_plans = 0;    // different ones: batch entries and heads that agree share one
 
+  std::int64_t tiles() const { return tiles_full + tiles_partial + tiles_empty - tiles_again; }
   std::string to_string() const;
 };
 

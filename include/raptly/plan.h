@@ -67,7 +67,8 @@ class Workspace {
 class Plan {
  public:
   // Throws Error as attention() does. The context, the workspace and the memory that options view
-  // must outlive the plan. Without a workspace the plan owns one.
+  // must outlive the plan; the sinks are copied, other sinks need a plan of their own. Without a
+  // workspace the plan owns one.
   explicit Plan(const PlanShape& shape, const AttentionOptions& options = {},
                 ExecutionContext& context = default_context(), Workspace* workspace = nullptr);
   ~Plan();

@@ -39,6 +39,25 @@ struct Golden {
   DType kv;
   const char* mask;
   std::uint64_t hash;
+  const char* bias = "";
+};
+
+// Numbers that are exact in f32.
+struct GoldenBias {
+  std::vector<float> numbers;
+  Bias bias;
+
+  GoldenBias(const std::string& kind, const Sizes& s) {
+    if (kind == "alibi") bias = bias::alibi(bias::alibi_slopes(s.n_heads));
+    const bool relative = kind == "relative";
+    if (!relative && kind != "dense") return;
+    const std::int64_t n = relative ? s.n_heads * 101 : s.n_heads * s.q_len * s.kv_len;
+    for (std::int64_t i = 0; i < n; ++i) {
+      numbers.push_back(static_cast<float>(i * 37 % 101 - 50) / 32.0f);
+    }
+    bias = relative ? bias::relative({numbers.data(), {s.n_heads, 101}})
+                    : bias::dense({numbers.data(), {1, s.n_heads, s.q_len, s.kv_len}});
+  }
 };
 
 class Hashes : public testing::TestWithParam<Golden> {};
@@ -47,6 +66,8 @@ TEST_P(Hashes, HoldOnEveryMachine) {
   const Golden& golden = GetParam();
   TestProblem problem(golden.sizes, DType::kF32, golden.kv, 1);
   problem.options.mask = Mask::parse(golden.mask);
+  const GoldenBias bias(golden.bias, golden.sizes);
+  problem.options.bias = bias.bias;
   std::mt19937 random(20240229);
   fill_exactly(problem.q, random);
   fill_exactly(problem.k, random);
@@ -83,7 +104,43 @@ INSTANTIATE_TEST_SUITE_P(Golden, Hashes,
                                                 {1, 4, 1500, 4, 4, 64, 64},
                                                 DType::kF16,
                                                 "causal & window(900, 0)",
-                                                0x7c4eab3d0cc9a68eu}),
+                                                0x7c4eab3d0cc9a68eu},
+                                         Golden{"prefill_alibi",
+                                                {1, 70, 1300, 6, 2, 64, 64},
+                                                DType::kF32,
+                                                "causal",
+                                                0xbfe8397f904b4ce1u,
+                                                "alibi"},
+                                         Golden{"prefill_relative",
+                                                {2, 61, 300, 3, 1, 40, 24},
+                                                DType::kF16,
+                                                "window(150, 30)",
+                                                0x0d2c715242576167u,
+                                                "relative"},
+                                         Golden{"prefill_dense",
+                                                {1, 50, 290, 4, 4, 64, 32},
+                                                DType::kF32,
+                                                "causal",
+                                                0x284ab4b9c25d75f3u,
+                                                "dense"},
+                                         Golden{"decode_alibi",
+                                                {1, 1, 1500, 8, 2, 64, 64},
+                                                DType::kBf16,
+                                                "causal",
+                                                0x4b9ac920246aceceu,
+                                                "alibi"},
+                                         Golden{"decode_dense",
+                                                {2, 3, 400, 4, 2, 64, 64},
+                                                DType::kF32,
+                                                "all",
+                                                0xe8180edcee83378au,
+                                                "dense"},
+                                         Golden{"decode_relative",
+                                                {1, 2, 400, 4, 2, 64, 64},
+                                                DType::kF32,
+                                                "causal",
+                                                0xb339089788b78b47u,
+                                                "relative"}),
                          [](const auto& golden) { return std::string(golden.param.name); });
 
 }  // namespace

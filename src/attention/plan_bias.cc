@@ -1,8 +1,11 @@
 #include "attention/plan_bias.h"
 
 #include <algorithm>
+#include <new>
+#include <string>
 
 #include "mask/rule.h"
+#include "raptly/error.h"
 
 namespace raptly {
 AttentionBias::AttentionBias(const AttentionOptions& options,
@@ -19,7 +22,15 @@ AttentionBias::AttentionBias(const AttentionOptions& options,
   // One query of a sequence gains nothing from neighbours in the table.
   const bool lines = std::any_of(sequences.begin(), sequences.end(),
                                  [](const SequenceGeometry& s) { return s.q_len > 1; });
-  if (terms.kind == BiasKind::kOffset && lines) by_query_ = table_by_query(terms, lanes);
+  if (terms.kind == BiasKind::kOffset && lines) {
+    try {
+      by_query_ = table_by_query(terms, lanes);
+    } catch (const std::bad_alloc&) {
+      throw Error(ErrorCode::kOutOfMemory,
+                  "[attention] there is no memory for the bias, a table of " +
+                      std::to_string(terms.table.size()) + " entries.");
+    }
+  }
   for (std::size_t i = 0; i < sequences.size(); ++i) {
     const SequenceGeometry& s = sequences[i];
     const MaskScope scope{static_cast<std::int64_t>(i), 0, s.q_len, s.kv_len, s.first_position};

@@ -68,7 +68,6 @@ nlohmann::ordered_json to_json(const BenchAttentionResult& r) {
       {"ms", r.milliseconds},
       {r.read_gbps > 0 ? "gbps" : "gflops", r.read_gbps > 0 ? r.gbps : r.gflops},
       {"peak_gflops", r.peak_gflops},
-      {"read_gbps", r.read_gbps},
       {"ratio", r.ratio},
       {"threads", r.threads},
       {"isa", isa_name(best_isa())},
@@ -87,6 +86,7 @@ nlohmann::ordered_json to_json(const BenchAttentionResult& r) {
       {"q_dtype", dtype_name(r.shape.q_dtype)},
       {"kv_dtype", dtype_name(r.shape.kv_dtype)},
       {"layout", r.shape.head_major ? "bhsd" : "bshd"}};
+  if (r.read_gbps > 0) j["read_gbps"] = r.read_gbps;
   if (r.extra_mb >= 0) j["extra_mb"] = r.extra_mb;
   if (r.standard_ms > 0) {
     j["standard_ms"] = r.standard_ms;

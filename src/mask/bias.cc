@@ -51,8 +51,27 @@ void check_table(const char* where, const TensorView& table, const char* shape) 
   }
 }
 
+constexpr std::int64_t kMostEntries = std::int64_t{1} << 28;
+
+[[noreturn]] void fail_too_large(const char* where, const std::string& what) {
+  throw Error(ErrorCode::kOutOfMemory,
+              std::string("[") + where + "] " + what + ". At most 2^28 are allowed.");
+}
+
+// The table of all heads and offsets, with its padding, before anything is allocated.
+void check_size(const char* where, std::int64_t n_heads, std::int64_t reach) {
+  const std::int64_t row = 2 * reach + 1 + 2 * kTablePad;
+  if (n_heads <= kMostEntries / row) return;
+  fail_too_large(where, "n_heads " + std::to_string(n_heads) + " and offsets up to " +
+                            std::to_string(reach) + " need " + std::to_string(row) +
+                            " entries a head");
+}
+
 // The entries of a table [rows, columns], checked, as [row][column].
 std::vector<std::vector<float>> read_table(const char* where, const TensorView& table) {
+  if (table.size(0) > kMostEntries / table.size(1)) {
+    fail_too_large(where, "table has shape " + table.shape().to_string() + " entries");
+  }
   std::vector<std::vector<float>> rows(static_cast<std::size_t>(table.size(0)));
   for (std::size_t i = 0; i < rows.size(); ++i) {
     for (std::int64_t j = 0; j < table.size(1); ++j) {
@@ -172,8 +191,9 @@ Bias bias::relative(const TensorView& table) {
     fail("relative", "table has " + std::to_string(table.size(1)) +
                          " columns. There must be 2 * max - 1, an odd number below 2^32.");
   }
-  const std::vector<std::vector<float>> rows = read_table("relative", table);
   const std::int64_t reach = table.size(1) / 2;
+  check_size("relative", table.size(0), reach);
+  const std::vector<std::vector<float>> rows = read_table("relative", table);
   return Bias(offset_bias(table.size(0), reach, [&](std::int64_t head, std::int64_t d) {
     return rows[static_cast<std::size_t>(head)][static_cast<std::size_t>(d + reach)];
   }));
@@ -192,6 +212,7 @@ Bias bias::t5(const TensorView& table, bool bidirectional, std::int64_t max_dist
                    std::to_string(directed / 2) + ", half the buckets of a direction, at most " +
                    std::to_string(1 << 24) + ".");
   }
+  check_size("t5", table.size(1), max_distance);
   const std::vector<std::vector<float>> rows = read_table("t5", table);
   std::vector<std::int32_t>
       buckets;  // of -max_distance .. max_distance; all beyond are as the last

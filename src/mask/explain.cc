@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <cstdio>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "mask/predicate.h"
@@ -49,6 +51,7 @@ void add(MaskReport& report, const TilePlan& plan, std::int64_t entries) {
   report.tiles_full += entries * plan.n_full();
   report.tiles_partial += entries * plan.n_partial();
   report.tiles_empty += entries * plan.n_empty();
+  report.tiles_again += entries * plan.n_again();
   report.bytes += times * 4 * dims * (q_len + static_cast<double>(keys_read(plan)));
   report.plan_bytes = std::max(report.plan_bytes, plan.memory_bytes());
   ++report.n_plans;
@@ -87,9 +90,9 @@ MaskReport Mask::explain(const MaskShape& shape) const {
     }
   }
   if (report.pairs > 0) report.density = report.visible_pairs / report.pairs;
-  const std::int64_t tiles = report.tiles_full + report.tiles_partial + report.tiles_empty;
-  if (tiles > 0) {
-    report.share_skipped = static_cast<double>(report.tiles_empty) / static_cast<double>(tiles);
+  if (report.tiles() > 0) {
+    report.share_skipped =
+        static_cast<double>(report.tiles_empty) / static_cast<double>(report.tiles());
   }
   const auto dims = static_cast<double>(shape.head_dim + shape.v_dim);
   report.flops = 2 * dims * report.visible_pairs;
@@ -97,20 +100,40 @@ MaskReport Mask::explain(const MaskShape& shape) const {
   return report;
 }
 
+namespace {
+
+// In percent, of four digits or as many more as keep "nearly all" from being 100.
+std::string percent(double share) {
+  char text[40];
+  for (int digits = 4;; ++digits) {
+    std::snprintf(text, sizeof(text), "%.*g %%", digits, 100 * share);
+    if (share >= 1 || std::string_view(text) != "100 %" || digits == 17) return text;
+  }
+}
+
+std::string count(std::int64_t n, const char* noun) {
+  return std::to_string(n) + " " + noun + (n == 1 ? "" : "s");
+}
+
+}  // namespace
+
 std::string MaskReport::to_string() const {
-  char text[640];
+  char text[800];
   const auto n = [](std::int64_t x) { return static_cast<long long>(x); };
-  std::snprintf(
-      text, sizeof(text),
-      "density    %.4g %% of %.4g pairs (%lld queries x %lld keys, batch %lld, %lld heads)\n"
-      "tiles      %lld full, %lld partial, %lld empty: %.4g %% skipped\n"
-      "flops      %.4g of %.4g dense (head_dim %lld, v_dim %lld): %.4g %% saved\n"
-      "bytes      %.4g for q, k, v and out in f32\n"
-      "plans      %lld, at most %zu bytes\n",
-      100 * density, pairs, n(shape.q_len), n(shape.kv_len), n(shape.batch), n(shape.n_heads),
-      n(tiles_full), n(tiles_partial), n(tiles_empty), 100 * share_skipped, flops, flops_dense,
-      n(shape.head_dim), n(shape.v_dim), flops_dense > 0 ? 100 * (1 - flops / flops_dense) : 0.0,
-      bytes, n(n_plans), plan_bytes);
+  const std::string again =
+      tiles_again == 0 ? "" : ", " + std::to_string(tiles_again) + " of them counted again";
+  std::snprintf(text, sizeof(text),
+                "density    %s of %.4g pairs (%lld queries x %lld keys, batch %lld, %s)\n"
+                "tiles      %lld full, %lld partial%s, %lld empty: %s skipped\n"
+                "flops      %.4g of %.4g dense (head_dim %lld, v_dim %lld): %s saved\n"
+                "bytes      %.4g for q, k, v and out in f32\n"
+                "plans      %lld, at most %zu bytes\n",
+                percent(density).c_str(), pairs, n(shape.q_len), n(shape.kv_len), n(shape.batch),
+                count(shape.n_heads, "head").c_str(), n(tiles_full), n(tiles_partial),
+                again.c_str(), n(tiles_empty), percent(share_skipped).c_str(), flops, flops_dense,
+                n(shape.head_dim), n(shape.v_dim),
+                percent(flops_dense > 0 ? 1 - flops / flops_dense : 0).c_str(), bytes, n(n_plans),
+                plan_bytes);
   return text;
 }
 

@@ -34,6 +34,36 @@ TEST(MaskExplain, CountsACausalMask) {
       << r.to_string();
 }
 
+TEST(MaskExplain, SaysWhatIsSo) {
+  const std::string text = mask::causal().explain({1, 1}).to_string();
+  EXPECT_NE(text.find("density    100 % of 1 pairs (1 queries x 1 keys, batch 1, 1 head)"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find(": 0 % saved"), std::string::npos) << text;
+  // Rounded to four digits, one pair of 2 million would be 100 % saved.
+  const std::string few = mask::window(0, 0).explain({1, 2000000}).to_string();
+  EXPECT_NE(few.find("density    5e-05 %"), std::string::npos) << few;
+  EXPECT_NE(few.find(": 99.99995 % saved"), std::string::npos) << few;
+  EXPECT_NE(few.find(": 99.994 % skipped"), std::string::npos) << few;
+  const std::string none = mask::none().explain({1, 2000000}).to_string();
+  EXPECT_NE(none.find(": 100 % saved"), std::string::npos) << none;
+  EXPECT_NE(
+      mask::causal().explain({.q_len = 2, .kv_len = 2, .n_heads = 2}).to_string().find("2 heads)"),
+      std::string::npos);
+}
+
+TEST(MaskExplain, TilesThatCountTwiceAreOneTile) {
+  mask::HfBigBirdOptions options;
+  options.block_size = 64;
+  options.num_random_blocks = 3;
+  const MaskReport r = mask::hf_bigbird(options).explain({.q_len = 4096, .kv_len = 4096});
+  EXPECT_EQ(r.tiles(), 64 * 32);
+  EXPECT_GT(r.tiles_again, 0);
+  EXPECT_DOUBLE_EQ(r.share_skipped, static_cast<double>(r.tiles_empty) / (64 * 32));
+  EXPECT_NE(r.to_string().find(" of them counted again, "), std::string::npos) << r.to_string();
+  EXPECT_EQ(mask::bigbird(64, 3, 0).explain({.q_len = 4096, .kv_len = 4096}).tiles_again, 0);
+}
+
 TEST(MaskExplain, ReadsOnlyTheBlocksThatAreSeen) {
   const MaskReport r = mask::window(0, 0).explain({.q_len = 1, .kv_len = 1280});
   EXPECT_DOUBLE_EQ(r.bytes, 4.0 * 128 * (1 + 128));

@@ -66,7 +66,7 @@ class TilePlan::Builder {
       ends_.push_back(plan_.spans_.size());
     }
     const std::int64_t n_tiles = static_cast<std::int64_t>(plan_.tiles_.size());
-    plan_.n_empty_ = n_tiles * blocks - plan_.n_full_ - plan_.n_partial_ + n_again_;
+    plan_.n_empty_ = n_tiles * blocks - plan_.n_full_ - plan_.n_partial_ + plan_.n_again_;
     link();
   }
 
@@ -110,7 +110,7 @@ class TilePlan::Builder {
     word_of_.resize(first_span_);
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       const Piece& piece = pieces[i];
-      n_again_ += i > 0 && pieces[i - 1].block() == piece.block();
+      plan_.n_again_ += i > 0 && pieces[i - 1].block() == piece.block();
       const bool joins = spans.size() > first_span_ && piece.word == kFull &&
                          word_of_.back() == kFull &&
                          spans.back().first_key + spans.back().n_keys == piece.span.first_key;
@@ -209,7 +209,6 @@ class TilePlan::Builder {
   MaskScope placed_;
   MaskTile tile_;
   std::size_t first_span_ = 0;        // of the tile at hand
-  std::int64_t n_again_ = 0;          // blocks listed more than once, each time after the first
   std::vector<std::size_t> word_of_;  // for each span: offset in bits_, or kFull
   std::vector<std::size_t> ends_;     // for each tile: one past its last span
   std::unordered_map<std::uint64_t, std::size_t> seen_;

@@ -84,6 +84,7 @@ class TilePlan {
   std::int64_t n_full() const { return n_full_; }
   std::int64_t n_partial() const { return n_partial_; }
   std::int64_t n_empty() const { return n_empty_; }
+  std::int64_t n_again() const { return n_again_; }  // full or partial, and listed before
   std::int64_t visible_pairs() const { return visible_pairs_; }
   std::size_t memory_bytes() const;
 
@@ -93,7 +94,7 @@ class TilePlan {
   std::vector<QueryTile> tiles_;
   std::vector<TileSpan> spans_;
   std::vector<std::uint64_t> bits_;
-  std::int64_t n_full_ = 0, n_partial_ = 0, n_empty_ = 0, visible_pairs_ = 0;
+  std::int64_t n_full_ = 0, n_partial_ = 0, n_empty_ = 0, n_again_ = 0, visible_pairs_ = 0;
 };
 
 }  // namespace raptly
