@@ -238,10 +238,10 @@ class Cascade {
 
 }  // namespace
 
-CascadeReport cascade_attention(TensorView q, const SharedPrefix& prefix, TensorView k,
-                                TensorView v, MutableTensorView out,
+CascadeReport cascade_attention(TensorView q, const CascadeKeys& keys, MutableTensorView out,
                                 const AttentionOptions& options, MutableTensorView lse,
                                 ExecutionContext& context) {
+  const auto& [prefix, k, v] = keys;
   const PlanShape s = check_tensors(q, k, v, out, lse);
   check_prefix("k", prefix.k, k, out, lse);
   check_prefix("v", prefix.v, v, out, lse);

@@ -36,7 +36,7 @@ void BM_Cascade(benchmark::State& bench) {
   const TensorView prefix(s.prefix.data(), {Samples::kPrefix, Samples::kKvHeads, Samples::kDim});
   const TensorView own(s.own.data(), {s.batch, Samples::kOwn, Samples::kKvHeads, Samples::kDim});
   for (auto _ : bench) {
-    cascade_attention(s.queries(), {prefix, prefix}, own, own, s.outs(), {}, {}, context);
+    cascade_attention(s.queries(), {{prefix, prefix}, own, own}, s.outs(), {}, {}, context);
   }
 }
 BENCHMARK(BM_Cascade)->ArgsProduct({{4, 16}, {1}})->UseRealTime();

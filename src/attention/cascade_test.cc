@@ -64,7 +64,7 @@ struct CascadeProblem {
   }
   SharedPrefix prefix() { return {without_batch(prefix_k), without_batch(prefix_v)}; }
   CascadeReport run(ExecutionContext& context) {
-    return cascade_attention(cascade.q.view(), prefix(), own_k.view(), own_v.view(),
+    return cascade_attention(cascade.q.view(), {prefix(), own_k.view(), own_v.view()},
                              cascade.out.view(), whole.options, cascade.lse_view(), context);
   }
   CascadeReport expect_equal(ExecutionContext& context) {
@@ -168,7 +168,7 @@ TEST(Cascade, F64AndEmptyBatches) {
 
 std::string message_of(CascadeProblem& p, const SharedPrefix& prefix) {
   try {
-    cascade_attention(p.cascade.q.view(), prefix, p.own_k.view(), p.own_v.view(),
+    cascade_attention(p.cascade.q.view(), {prefix, p.own_k.view(), p.own_v.view()},
                       p.cascade.out.view());
   } catch (const Error& error) {
     return error.what();

@@ -216,10 +216,9 @@ void check_global_projections(const TensorView& q, const TensorView& k, const Te
   }
 }
 
-void attention_with_global_projections(const TensorView& q, const TensorView& k,
-                                       const TensorView& v, const MutableTensorView& out,
-                                       const AttentionOptions& options,
-                                       const MutableTensorView& lse, ExecutionContext& context) {
+void attention_with_global_projections(const AttentionTensors& tensors,
+                                       const AttentionOptions& options, ExecutionContext& context) {
+  const auto& [q, k, v, out, lse] = tensors;
   const PlanShape s = check_tensors(q, k, v, out, lse);
   const AttentionShape shape{s.n_heads, s.n_kv_heads, s.head_dim, s.v_dim,
                              s.q_dtype, s.kv_dtype,   s.out_dtype};

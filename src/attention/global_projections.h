@@ -8,13 +8,16 @@
 
 namespace raptly {
 
+struct AttentionTensors {
+  TensorView q, k, v;
+  MutableTensorView out, lse;  // lse is optional
+};
+
 // As attention(), whose options hold some of the three tensors. Each row has the bits that
 // attention() gives it over the tensors it takes. Memory: O(global rows * dims) beside that of
 // attention().
-void attention_with_global_projections(const TensorView& q, const TensorView& k,
-                                       const TensorView& v, const MutableTensorView& out,
-                                       const AttentionOptions& options,
-                                       const MutableTensorView& lse, ExecutionContext& context);
+void attention_with_global_projections(const AttentionTensors& tensors,
+                                       const AttentionOptions& options, ExecutionContext& context);
 
 // Part of it: throws unless the three tensors, of which some are given, fit the others and the
 // mask.

@@ -78,7 +78,7 @@ class Conversation {
     while (kept < stored_.size() && kept + 1 < ids.size() && stored_[kept] == ids[kept]) ++kept;
     cache_.truncate(sequence_, static_cast<std::int64_t>(kept));
     stored_.resize(kept);
-    Reply r = reply(loaded_, cache_, sequence_, std::span(ids).subspan(kept), options_.generate,
+    Reply r = reply(loaded_, {cache_, sequence_}, std::span(ids).subspan(kept), options_.generate,
                     options_.json, console_);
     stored_ = ids;
     stored_.insert(stored_.end(), r.result.tokens.begin(), r.result.tokens.end());

@@ -5,9 +5,10 @@
 
 namespace raptly {
 
-Reply reply(LoadedModel& loaded, KvCache& cache, SequenceId sequence,
+Reply reply(LoadedModel& loaded, const Conversation& conversation,
             std::span<const std::int32_t> prompt, GenerateOptions options, bool silent,
             Console& console) {
+  const auto& [cache, sequence] = conversation;
   ProgressBar bar(console, "reading the prompt");
   options.interrupt = &InterruptGuard::flag();
   Reply reply;

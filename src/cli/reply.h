@@ -16,9 +16,15 @@ struct Reply {
   std::int64_t decode_steps = 0;  // forward passes after the prompt
 };
 
+// Where a reply is kept.
+struct Conversation {
+  KvCache& cache;
+  SequenceId sequence;
+};
+
 // Generates after `prompt`; writes the text to stdout as it comes unless `silent`. Stops quietly
 // when the reader of stdout is gone. An InterruptGuard has to be alive.
-Reply reply(LoadedModel& loaded, KvCache& cache, SequenceId sequence,
+Reply reply(LoadedModel& loaded, const Conversation& conversation,
             std::span<const std::int32_t> prompt, GenerateOptions options, bool silent,
             Console& console);
 

@@ -19,7 +19,7 @@ TEST(Reply, AnInterruptedPromptCountsWhatWasRead) {
   ContiguousCache cache(loaded.model->cache_shape(loaded.kv), 64);
   const std::vector<std::int32_t> prompt(50, 7);
   std::raise(SIGINT);
-  const Reply r = reply(loaded, cache, cache.add_sequence(), prompt, {}, true, console);
+  const Reply r = reply(loaded, {cache, cache.add_sequence()}, prompt, {}, true, console);
   EXPECT_EQ(r.result.finish_reason, FinishReason::kInterrupted);
   EXPECT_EQ(r.prefilled, 0);
   EXPECT_EQ(reply_json(r)["prefill_tokens_per_s"], 0);

@@ -26,7 +26,7 @@ int run(const RunOptions& options, Console& console) {
   ContiguousCache cache(loaded.model->cache_shape(loaded.kv),
                         cache_capacity(*loaded.model, n_prompt + options.generate.max_tokens));
   const Reply r =
-      reply(loaded, cache, cache.add_sequence(), prompt, options.generate, options.json, console);
+      reply(loaded, {cache, cache.add_sequence()}, prompt, options.generate, options.json, console);
   if (options.json) {
     console.out() << reply_json(r).dump() << '\n';
   } else if (!r.result.text.ends_with('\n')) {

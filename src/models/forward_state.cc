@@ -35,7 +35,7 @@ void ForwardState::run_linear(const Linear& linear, float* y,
   const std::int64_t chunk = std::max<std::int64_t>(2, panels / (16 * context->threads()) / 2 * 2);
   pool().parallel_for((panels + chunk - 1) / chunk, [&](std::int64_t item, int worker) {
     const std::int64_t begin = item * chunk;
-    linear.run(input, rows, begin, std::min(begin + chunk, panels), y, y_stride, scratch(worker),
+    linear.run(input, {rows, begin, std::min(begin + chunk, panels), y, y_stride}, scratch(worker),
                isa);
   });
 }

@@ -43,21 +43,21 @@ Linear::Linear(std::vector<Part> parts, std::vector<float> bias, bool exact)
   }
 }
 
-void Linear::run(const LinearInput& x, std::int64_t rows, std::int64_t begin, std::int64_t end,
-                 float* y, std::int64_t y_stride, MatmulScratch& scratch, Isa isa) const noexcept {
+void Linear::run(const LinearInput& x, const MatmulRange& range, MatmulScratch& scratch,
+                 Isa isa) const noexcept {
   std::int64_t first_panel = 0;
   for (const Part& part : parts_) {
     const std::int64_t panels = part.weights.n_panels();
-    const std::int64_t from = std::max(begin - first_panel, std::int64_t{0});
-    const std::int64_t to = std::min(end - first_panel, panels);
+    const std::int64_t from = std::max(range.panel_begin - first_panel, std::int64_t{0});
+    const std::int64_t to = std::min(range.panel_end - first_panel, panels);
     first_panel += panels;
     if (from >= to) continue;
-    run_part(part, x, {rows, from, to, y + part.first_output, y_stride}, scratch, isa);
+    float* row = range.y + part.first_output;
+    run_part(part, x, {range.rows, from, to, row, range.y_stride}, scratch, isa);
     if (bias_.empty()) continue;
     const float* bias = bias_.data() + part.first_output;
-    float* row = y + part.first_output;
     const std::int64_t last = std::min(to * kPanelOutputs, part.n_out);
-    for (std::int64_t r = 0; r < rows; ++r, row += y_stride) {
+    for (std::int64_t r = 0; r < range.rows; ++r, row += range.y_stride) {
       for (std::int64_t o = from * kPanelOutputs; o < last; ++o) row[o] += bias[o];
     }
   }

@@ -54,9 +54,9 @@ class Linear {
 
   // Units of work (panels of kPanelOutputs outputs), numbered over all parts.
   std::int64_t n_panels() const { return n_panels_; }
-  // y rows [0, rows) of the outputs of panels [begin, end).
-  void run(const LinearInput& x, std::int64_t rows, std::int64_t begin, std::int64_t end, float* y,
-           std::int64_t y_stride, MatmulScratch& scratch, Isa isa) const noexcept;
+  // The outputs of some panels for the first rows of x.
+  void run(const LinearInput& x, const MatmulRange& range, MatmulScratch& scratch,
+           Isa isa) const noexcept;
 
  private:
   void run_part(const Part& part, const LinearInput& x, const MatmulRange& range,

@@ -233,7 +233,7 @@ TEST(WeightLoader, StacksMatricesOfOddSizes) {
   input.finish_rows(0, 2, linear.wants_int16(), context.isa());
   std::vector<float> y(2 * 30, 42);
   MatmulScratch scratch;
-  linear.run(input, 2, 0, linear.n_panels(), y.data(), 30, scratch, context.isa());
+  linear.run(input, {2, 0, linear.n_panels(), y.data(), 30}, scratch, context.isa());
   for (std::int64_t r = 0; r < 2; ++r) {
     for (std::int64_t o = 0; o < 27; ++o) {
       const bool second = o >= 20;

@@ -18,8 +18,9 @@ void norm_residual(const std::vector<float>& weight, double eps, bool int16,
       const float* delta = state.projected_row(r, n);
       for (std::int64_t i = 0; i < n; ++i) x[i] += delta[i];
     }
-    rms_norm(state.residual_row(begin), n, weight.data(), eps, end - begin, n,
-             state.input.row(begin), state.input.stride(), state.isa);
+    rms_norm({state.residual_row(begin), n, state.input.row(begin), state.input.stride(),
+              end - begin, n},
+             weight.data(), eps, state.isa);
     state.input.finish_rows(begin, end, int16, state.isa);
   });
 }

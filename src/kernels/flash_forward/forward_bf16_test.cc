@@ -111,10 +111,17 @@ float power(float s, float scale, float m) {
   return n - m <= -127 ? 0.0f : flushed(p * std::exp2(n - m));
 }
 
-// Keys [begin, end) of one block into the state, as the ten rules say.
-void add_block(const ForwardData& data, std::int64_t query, int head, std::int64_t begin,
-               std::int64_t end, const MaskPredicate& sees, RowState& state) {
+struct RowAndKeys {
+  std::int64_t query;
+  int head;
+  std::int64_t begin, end;  // keys
+};
+
+// Keys of one block into the state of a row, as the ten rules say.
+void add_block(const ForwardData& data, const RowAndKeys& of, const MaskPredicate& sees,
+               RowState& state) {
   const ForwardCase& c = data.problem();
+  const auto& [query, head, begin, end] = of;
   const int kv_head = head / c.group();
   const float scale = c.used_scale() * kLog2E;
   std::vector<float> s(static_cast<std::size_t>(kBlockKeys), -INFINITY);
@@ -173,7 +180,7 @@ Outputs emulate(const ForwardData& data) {
         split.o.assign(total.o.size(), 0.0f);
         const std::int64_t split_end = std::min(first + kSplitKeys, c.kv_len);
         for (std::int64_t b = first; b < split_end; b += kBlockKeys) {
-          add_block(data, t, h, b, std::min(b + kBlockKeys, split_end), sees, split);
+          add_block(data, {t, h, b, std::min(b + kBlockKeys, split_end)}, sees, split);
         }
         const float m = std::max(total.m, split.m);
         const auto factor = [&](float of) { return of - m < -126 ? 0.0f : std::exp2(of - m); };

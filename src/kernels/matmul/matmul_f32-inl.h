@@ -67,34 +67,41 @@ void dequantize_panel(const PanelMatrix& w, std::int64_t p, std::int64_t first, 
   }
 }
 
+// Rows in memory.
+template <class T>
+struct MatmulRows {
+  T* at;
+  std::int64_t stride;
+};
+
 template <int kRows>
-void f32_tile(const float* x, std::int64_t x_stride, const float* w, int n, float* y,
-              std::int64_t y_stride, bool first) {
+void f32_tile(MatmulRows<const float> x, const float* w, int n, MatmulRows<float> y, bool first) {
   Vf f[kRows][kF32Vectors];
   each<kRows>([&](auto r) RAPTLY_LAMBDA {
     each<kF32Vectors>([&](auto v) RAPTLY_LAMBDA {
-      f[r][v] = first ? zero() : load(y + r * y_stride + v * kLanes);
+      f[r][v] = first ? zero() : load(y.at + r * y.stride + v * kLanes);
     });
   });
-  for (int i = 0; i < n; ++i, ++x, w += kF32Outputs) {
+  for (int i = 0; i < n; ++i, ++x.at, w += kF32Outputs) {
     Vf wv[kF32Vectors];
     each<kF32Vectors>([&](auto v) RAPTLY_LAMBDA { wv[v] = load(w + v * kLanes); });
     each<kRows>([&](auto r) RAPTLY_LAMBDA {
-      const Vf xv = set(x[r * x_stride]);
+      const Vf xv = set(x.at[r * x.stride]);
       each<kF32Vectors>([&](auto v) RAPTLY_LAMBDA { f[r][v] = fma(xv, wv[v], f[r][v]); });
     });
   }
   each<kRows>([&](auto r) RAPTLY_LAMBDA {
-    each<kF32Vectors>([&](auto v) RAPTLY_LAMBDA { store(f[r][v], y + r * y_stride + v * kLanes); });
+    each<kF32Vectors>([&](auto v)
+                          RAPTLY_LAMBDA { store(f[r][v], y.at + r * y.stride + v * kLanes); });
   });
 }
 
-inline void f32_tile_rows(const float* x, std::int64_t x_stride, std::int64_t rows, const float* w,
-                          int n, float* y, std::int64_t y_stride, bool first) {
+inline void f32_tile_rows(std::int64_t rows, MatmulRows<const float> x, const float* w, int n,
+                          MatmulRows<float> y, bool first) {
   const auto step = [&]<int kRows>() RAPTLY_LAMBDA {
-    f32_tile<kRows>(x, x_stride, w, n, y, y_stride, first);
-    x += kRows * x_stride;
-    y += kRows * y_stride;
+    f32_tile<kRows>(x, w, n, y, first);
+    x.at += kRows * x.stride;
+    y.at += kRows * y.stride;
     rows -= kRows;
   };
   while (rows >= kF32Rows) step.template operator()<kF32Rows>();
@@ -121,7 +128,8 @@ void f32_many_rows(const PanelMatrix& w, const float* x, std::int64_t x_stride,
       for (std::int64_t i = 0; i < w.n_in; i += kF32Inputs) {
         const int n = w.n_in - i < kF32Inputs ? static_cast<int>(w.n_in - i) : kF32Inputs;
         for (int k = 0; k < panels; ++k) unpack(w, p + k, i, n, chunk.weights + k * 16);
-        f32_tile_rows(x + r * x_stride + i, x_stride, rows, chunk.weights, n, y, stride, i == 0);
+        f32_tile_rows(rows, {x + r * x_stride + i, x_stride}, chunk.weights, n, {y, stride},
+                      i == 0);
       }
       for (std::int64_t k = 0; !whole && k < rows; ++k) {
         for (std::int64_t o = 0; o < valid; ++o) to[k * range.y_stride + o] = y[k * stride + o];

@@ -92,12 +92,15 @@ RAPTLY_INLINE void few_step(const std::byte* planes, const ActivationBlock* x,
   });
 }
 
+struct OutputRows {
+  float* at;
+  std::int64_t stride;
+};
+
 // kVectors vectors of outputs from output `o` of a panel, kRows rows; y points at output `o`.
 template <class Format, int kRows, int kVectors>
-RAPTLY_INLINE void few_outputs(const PanelMatrix& w, const std::byte* panel, int o,
-                               const ActivationBlock* x, float* y, std::int64_t y_stride,
-                               std::int64_t valid) {
-  const std::int64_t blocks = w.n_in / 32;
+RAPTLY_INLINE void few_outputs(const std::byte* panel, int o, const ActivationBlock* x,
+                               std::int64_t blocks, const OutputRows& y, std::int64_t valid) {
   Vf f[kVectors][kRows];
   each<kVectors * kRows>([&](auto i) RAPTLY_LAMBDA { f[i / kRows][i % kRows] = zero(); });
   for (std::int64_t b = 0; b < blocks; ++b, ++x) {
@@ -120,7 +123,7 @@ RAPTLY_INLINE void few_outputs(const PanelMatrix& w, const std::byte* panel, int
   each<kRows>([&](auto r) RAPTLY_LAMBDA {
     Vf row[kVectors];
     each<kVectors>([&](auto v) RAPTLY_LAMBDA { row[v] = f[v][r]; });
-    store_outputs(row, y + r * y_stride, valid);
+    store_outputs(row, y.at + r * y.stride, valid);
   });
 }
 
@@ -132,8 +135,8 @@ void few_rows(const PanelMatrix& w, const ActivationBlock* x, const MatmulRange&
   for (std::int64_t p = range.panel_begin; p < range.panel_end; ++p) {
     const std::byte* panel = w.data + p * w.panel_bytes;
     for (int o = 0; o < 16; o += kAtOnce * kLanes) {
-      few_outputs<Format, kRows, kAtOnce>(w, panel, o, x, y + p * 16 + o, range.y_stride,
-                                          w.n_out - p * 16 - o);
+      few_outputs<Format, kRows, kAtOnce>(panel, o, x, w.n_in / 32,
+                                          {y + p * 16 + o, range.y_stride}, w.n_out - p * 16 - o);
     }
   }
 }
@@ -161,20 +164,29 @@ void unpack_panel(const PanelMatrix& w, std::int64_t p, std::int64_t first, int 
   }
 }
 
-// kRows rows x kTileOutputs outputs over n unpacked blocks; y holds the chains between chunks.
+// Rows of x over n unpacked blocks of a chunk.
+struct ChunkRows {
+  const ActivationBlock* x;
+  std::int64_t row_blocks;  // from a row to the next
+  int n;
+  bool first;  // of the row: y holds nothing yet
+};
+
+// kRows rows x kTileOutputs outputs; y holds the chains between chunks.
 template <int kSteps, bool kMin, int kRows>
-void tile(const ActivationBlock* x, std::int64_t row_blocks, const Chunk& chunk, int n, float* y,
-          std::int64_t y_stride, bool first) {
+void tile(const ChunkRows& rows, const Chunk& chunk, const OutputRows& y) {
+  const ActivationBlock* x = rows.x;
+  const std::int64_t row_blocks = rows.row_blocks;
   constexpr int kPairs = 16 / kSteps;
   Vf f[kRows][kTileVectors];
   each<kRows>([&](auto r) RAPTLY_LAMBDA {
     each<kTileVectors>([&](auto v) RAPTLY_LAMBDA {
-      f[r][v] = first ? zero() : load(y + r * y_stride + v * kLanes);
+      f[r][v] = rows.first ? zero() : load(y.at + r * y.stride + v * kLanes);
     });
   });
   const std::int16_t* w = chunk.weights;
   const float* scales = chunk.scales;
-  for (int b = 0; b < n; ++b, ++x, w += 32 * kTileOutputs, scales += 3 * kTileOutputs) {
+  for (int b = 0; b < rows.n; ++b, ++x, w += 32 * kTileOutputs, scales += 3 * kTileOutputs) {
     each<kSteps>([&](auto h) RAPTLY_LAMBDA {
       Vi sum[kRows][kTileVectors];
       each<kRows * kTileVectors>(
@@ -205,18 +217,17 @@ void tile(const ActivationBlock* x, std::int64_t row_blocks, const Chunk& chunk,
   }
   each<kRows>([&](auto r) RAPTLY_LAMBDA {
     each<kTileVectors>([&](auto v)
-                           RAPTLY_LAMBDA { store(f[r][v], y + r * y_stride + v * kLanes); });
+                           RAPTLY_LAMBDA { store(f[r][v], y.at + r * y.stride + v * kLanes); });
   });
 }
 
 // All rows of one chunk, kTileRows at a time.
 template <int kSteps, bool kMin>
-void tile_rows(const ActivationBlock* x, std::int64_t row_blocks, std::int64_t rows,
-               const Chunk& chunk, int n, float* y, std::int64_t y_stride, bool first) {
+void tile_rows(std::int64_t rows, ChunkRows x, const Chunk& chunk, OutputRows y) {
   const auto step = [&]<int kRows>() RAPTLY_LAMBDA {
-    tile<kSteps, kMin, kRows>(x, row_blocks, chunk, n, y, y_stride, first);
-    x += kRows * row_blocks;
-    y += kRows * y_stride;
+    tile<kSteps, kMin, kRows>(x, chunk, y);
+    x.x += kRows * x.row_blocks;
+    y.at += kRows * y.stride;
     rows -= kRows;
   };
   while (rows >= kTileRows) step.template operator()<kTileRows>();
@@ -246,8 +257,8 @@ void many_rows(const PanelMatrix& w, const ActivationBlock* x, const MatmulRange
       for (std::int64_t b = 0; b < blocks; b += kChunkBlocks) {
         const int n = blocks - b < kChunkBlocks ? static_cast<int>(blocks - b) : kChunkBlocks;
         for (int i = 0; i < panels; ++i) unpack_panel<Format>(w, p + i, b, n, i * 16, chunk);
-        tile_rows<Format::kSteps, Format::kMin>(x + r * blocks + b, blocks, rows, chunk, n, y,
-                                                stride, b == 0);
+        tile_rows<Format::kSteps, Format::kMin>(rows, {x + r * blocks + b, blocks, n, b == 0},
+                                                chunk, {y, stride});
       }
       for (std::int64_t i = 0; !whole && i < rows; ++i) {
         for (std::int64_t o = 0; o < valid; ++o) to[i * range.y_stride + o] = y[i * stride + o];

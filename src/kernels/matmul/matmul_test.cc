@@ -70,10 +70,9 @@ struct Problem {
   PanelMatrix panels() const {
     return {w.panel(0), static_cast<std::int64_t>(w.panel_bytes()), w.n_out(), w.n_in(), w.type()};
   }
-  // Rows [first, first + n) and panels [begin, end) with the int16 or the f32 kernel.
-  void run(const MatmulKernels& kernels, bool int16, std::int64_t first, std::int64_t n,
-           std::int64_t begin, std::int64_t end, float* y, std::int64_t y_stride) const {
-    const MatmulRange range{n, begin, end, y, y_stride};
+  // Rows from `first` on with the int16 or the f32 kernel.
+  void run(const MatmulKernels& kernels, bool int16, std::int64_t first,
+           const MatmulRange& range) const {
     const auto scratch = std::make_unique<MatmulScratch>();
     if (int16) {
       kernels.int16(panels(), q.data() + first * w.n_in() / 32, range, *scratch);
@@ -83,7 +82,7 @@ struct Problem {
   }
   std::vector<float> run_all(const MatmulKernels& kernels, bool int16) const {
     std::vector<float> y(static_cast<std::size_t>(rows * w.n_out()));
-    run(kernels, int16, 0, rows, 0, w.n_panels(), y.data(), w.n_out());
+    run(kernels, int16, 0, {rows, 0, w.n_panels(), y.data(), w.n_out()});
     return y;
   }
 
@@ -220,12 +219,12 @@ TEST_P(MatmulTypes, RowsAloneAreRowsOfAnyCount) {
       for (std::int64_t n = 1; n <= 33; ++n) {
         std::vector<float> y(all.size());
         std::copy(all.begin() + n * 100, all.end(), y.begin() + n * 100);
-        p.run(*kernels, mode, 0, n, 0, p.w.n_panels(), y.data(), 100);
+        p.run(*kernels, mode, 0, {n, 0, p.w.n_panels(), y.data(), 100});
         ASSERT_TRUE(same_bits(y, all)) << kernels->name << ", rows " << n;
       }
       std::vector<float> y(all.size());
       for (std::int64_t r = 0; r < 33; ++r) {
-        p.run(*kernels, mode, r, 1, 0, p.w.n_panels(), y.data() + r * 100, 100);
+        p.run(*kernels, mode, r, {1, 0, p.w.n_panels(), y.data() + r * 100, 100});
       }
       ASSERT_TRUE(same_bits(y, all)) << kernels->name << ", one by one";
     }
@@ -240,8 +239,8 @@ TEST_P(MatmulTypes, MoreRowsThanAChunk) {  // rows past 192, inputs past one unp
       const std::vector<float> all = p.run_all(*kernels, mode);
       std::vector<float> y(all.size());
       for (std::int64_t r = 0; r < p.rows; r += 4) {
-        p.run(*kernels, mode, r, std::min<std::int64_t>(4, p.rows - r), 0, 3, y.data() + r * 48,
-              48);
+        p.run(*kernels, mode, r,
+              {std::min<std::int64_t>(4, p.rows - r), 0, 3, y.data() + r * 48, 48});
       }
       ASSERT_TRUE(same_bits(y, all)) << kernels->name;
     }
@@ -257,8 +256,8 @@ TEST_P(MatmulTypes, AnySplitOfPanels) {
         for (std::int64_t cut = 0; cut <= p.w.n_panels(); ++cut) {
           std::vector<float> y(all.size());
           std::copy(all.begin() + rows * 100, all.end(), y.begin() + rows * 100);
-          p.run(*kernels, mode, 0, rows, cut, p.w.n_panels(), y.data(), 100);
-          p.run(*kernels, mode, 0, rows, 0, cut, y.data(), 100);
+          p.run(*kernels, mode, 0, {rows, cut, p.w.n_panels(), y.data(), 100});
+          p.run(*kernels, mode, 0, {rows, 0, cut, y.data(), 100});
           ASSERT_TRUE(same_bits(y, all)) << kernels->name << ", rows " << rows << ", cut " << cut;
         }
       }
@@ -293,7 +292,7 @@ TEST_P(MatmulTypes, WritesItsOwnColumnsOnly) {
       const std::vector<float> all = p.run_all(*kernels, mode);
       for (const std::int64_t rows : {1, 4, 14}) {
         std::vector<float> y(static_cast<std::size_t>(14 * stride), kCanary);
-        p.run(*kernels, mode, 0, rows, 1, p.w.n_panels(), y.data(), stride);
+        p.run(*kernels, mode, 0, {rows, 1, p.w.n_panels(), y.data(), stride});
         for (std::int64_t r = 0; r < 14; ++r) {
           for (std::int64_t c = 0; c < stride; ++c) {
             const bool mine = r < rows && c >= 16 && c < n_out;

@@ -5,6 +5,7 @@
 #define RAPTLY_RMS_NORM_INL_H
 #endif
 
+#include "kernels/norm/rms_norm.h"
 #include "kernels/simd/vec-inl.h"
 #if RAPTLY_TARGET_ENABLED
 RAPTLY_BEFORE_TARGET();
@@ -30,9 +31,11 @@ inline float sum_of_squares(const float* x, std::int64_t n) {
   return part[0];
 }
 
-void rms_norm_rows(const float* x, std::int64_t x_stride, const float* weight, double eps,
-                   std::int64_t rows, std::int64_t n, float* y, std::int64_t y_stride) {
-  for (std::int64_t r = 0; r < rows; ++r, x += x_stride, y += y_stride) {
+void rms_norm_rows(const RmsNormRows& rows, const float* weight, double eps) {
+  const std::int64_t n = rows.n;
+  const float* x = rows.x;
+  float* y = rows.y;
+  for (std::int64_t r = 0; r < rows.n_rows; ++r, x += rows.x_stride, y += rows.y_stride) {
     const double mean = static_cast<double>(sum_of_squares(x, n)) / static_cast<double>(n);
     const float inv = static_cast<float>(1.0 / std::sqrt(mean + eps));
     std::int64_t i = 0;

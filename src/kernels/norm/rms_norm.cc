@@ -12,14 +12,11 @@
 
 namespace raptly {
 namespace scalar {  // rms_norm_scalar.cc
-void rms_norm_rows(const float* x, std::int64_t x_stride, const float* weight, double eps,
-                   std::int64_t rows, std::int64_t n, float* y, std::int64_t y_stride);
+void rms_norm_rows(const RmsNormRows& rows, const float* weight, double eps);
 }
 
-void rms_norm(const float* x, std::int64_t x_stride, const float* weight, double eps,
-              std::int64_t rows, std::int64_t n, float* y, std::int64_t y_stride,
-              Isa isa) noexcept {
-  RAPTLY_DISPATCH(isa, rms_norm_rows)(x, x_stride, weight, eps, rows, n, y, y_stride);
+void rms_norm(const RmsNormRows& rows, const float* weight, double eps, Isa isa) noexcept {
+  RAPTLY_DISPATCH(isa, rms_norm_rows)(rows, weight, eps);
 }
 
 }  // namespace raptly

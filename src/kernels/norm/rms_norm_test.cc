@@ -25,7 +25,7 @@ TEST(RmsNorm, AgreesWithF64AtOddSizesAndStrides) {
     const std::vector<float> weight = normal(static_cast<std::size_t>(n), 2);
     for (const Isa isa : supported_isas()) {
       std::vector<float> y(static_cast<std::size_t>(rows * y_stride), 42);
-      rms_norm(x.data(), x_stride, weight.data(), 1e-5, rows, n, y.data(), y_stride, isa);
+      rms_norm({x.data(), x_stride, y.data(), y_stride, rows, n}, weight.data(), 1e-5, isa);
       for (std::int64_t r = 0; r < rows; ++r) {
         double squares = 0;
         for (std::int64_t i = 0; i < n; ++i) {
@@ -50,9 +50,9 @@ TEST(RmsNorm, LevelsEqualInBits) {
     const std::vector<float> x = normal(static_cast<std::size_t>(n), 3);
     const std::vector<float> weight = normal(static_cast<std::size_t>(n), 4);
     std::vector<float> first(x.size()), y(x.size());
-    rms_norm(x.data(), n, weight.data(), 1e-6, 1, n, first.data(), n, supported_isas().front());
+    rms_norm({x.data(), n, first.data(), n, 1, n}, weight.data(), 1e-6, supported_isas().front());
     for (const Isa isa : supported_isas()) {
-      rms_norm(x.data(), n, weight.data(), 1e-6, 1, n, y.data(), n, isa);
+      rms_norm({x.data(), n, y.data(), n, 1, n}, weight.data(), 1e-6, isa);
       EXPECT_EQ(first, y) << isa_name(isa);
     }
   }
@@ -61,7 +61,7 @@ TEST(RmsNorm, LevelsEqualInBits) {
 TEST(RmsNorm, NanReachesItsRowOnly) {
   std::vector<float> x = normal(64, 5), y(64), weight(32, 1.0f);
   x[40] = std::numeric_limits<float>::quiet_NaN();
-  rms_norm(x.data(), 32, weight.data(), 1e-5, 2, 32, y.data(), 32, best_isa());
+  rms_norm({x.data(), 32, y.data(), 32, 2, 32}, weight.data(), 1e-5, best_isa());
   for (std::size_t i = 0; i < 32; ++i) {
     EXPECT_FALSE(std::isnan(y[i]));
     EXPECT_TRUE(std::isnan(y[32 + i]));
