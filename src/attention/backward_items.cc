@@ -1,6 +1,7 @@
 #include "attention/backward_items.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "attention/row_copy.h"
 #include "base/elements.h"
@@ -128,8 +129,15 @@ void fill_zero(const MutableTensorView& t) {
   while (true) {
     std::int64_t at = 0;
     for (int d = 0; d < last; ++d) at += index[static_cast<std::size_t>(d)] * t.stride(d);
-    for (std::int64_t i = 0; i < t.size(last); ++i) {
-      set_element(t.data(), t.dtype(), at + i * t.stride(last), 0);
+    const std::size_t element = dtype_size(t.dtype());
+    const auto n = static_cast<std::size_t>(t.size(last));
+    if (t.stride(last) == 1) {  // 0 is all bits zero in every dtype
+      std::memset(static_cast<std::byte*>(t.data()) + at * static_cast<std::int64_t>(element), 0,
+                  n * element);
+    } else {
+      for (std::int64_t i = 0; i < t.size(last); ++i) {
+        set_element(t.data(), t.dtype(), at + i * t.stride(last), 0);
+      }
     }
     int d = last - 1;
     while (d >= 0 && ++index[static_cast<std::size_t>(d)] == t.size(d)) {

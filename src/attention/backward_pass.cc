@@ -262,7 +262,9 @@ void run_backward(const BackwardInputs& inputs, const AttentionGradients& gradie
                   const AttentionOptions& options, const PlanShape& shape,
                   ExecutionContext& context) {
   if (shape.batch == 0 || shape.n_heads == 0) return;
-  BackwardPass(inputs, gradients, options, shape, context).run();
+  mask_detail::within_memory(bottom_right_scope(shape.q_len, shape.kv_len, 0, 0), [&] {
+    BackwardPass(inputs, gradients, options, shape, context).run();
+  });
 }
 
 }  // namespace raptly

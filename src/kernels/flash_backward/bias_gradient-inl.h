@@ -104,14 +104,36 @@ inline void add_offsets(const StripGradient& a, float* offsets) {
   }
 }
 
+// The elements of one lane for keys [begin, n).
+inline void add_dense_lane(const StripGradient& a, int lane, int begin, float* elements) {
+  const std::int64_t key_stride = a.item.dbias.key_stride;
+  for (int key = begin; key < a.keys.n; ++key) {
+    elements[key * key_stride] += a.ds[key * kChunkRow + lane];
+  }
+}
+
 inline void add_dense(const StripGradient& a) {
   const BiasGradient& to = a.item.dbias;
-  for (int lane = 0; lane < a.strip.lanes; ++lane) {
+  const auto elements_of = [&](int lane) {
     const RowOfItem row = row_of_lane(a.item.forward, *a.strip.tile, a.strip.first_lane + lane);
-    float* element = static_cast<float*>(to.at) + row.head * to.head_stride +
-                     row.query * to.query_stride + a.keys.first_key * to.key_stride;
-    for (int key = 0; key < a.keys.n; ++key, element += to.key_stride) {
-      *element += a.ds[key * kChunkRow + lane];
+    return static_cast<float*>(to.at) + row.head * to.head_stride + row.query * to.query_stride +
+           a.keys.first_key * to.key_stride;
+  };
+  const int whole = to.key_stride == 1 ? a.keys.n / kLanes * kLanes : 0;
+  for (int first = 0; first < a.strip.lanes; first += kLanes) {
+    const int lanes = std::min(kLanes, a.strip.lanes - first);
+    // Elements beside each other: kLanes keys of kLanes rows at a time, turned round.
+    for (int key = 0; key < whole; key += kLanes) {
+      float turned[kLanes * kLanes];
+      transpose(RowSource<float>{a.ds + key * kChunkRow + first, kChunkRow}, kLanes, turned,
+                kLanes);
+      for (int i = 0; i < lanes; ++i) {
+        float* elements = elements_of(first + i) + key;
+        store(add(load(elements), load(turned + i * kLanes)), elements);
+      }
+    }
+    for (int i = 0; i < lanes; ++i) {
+      add_dense_lane(a, first + i, whole, elements_of(first + i));
     }
   }
 }
