@@ -30,7 +30,7 @@ ALLOWED = {
 PUBLIC = {
     "error": "base", "dtype": "base", "execution": "base", "tensor": "tensor", "mask": "mask", "bias": "mask",
     "kv_view": "tensor", "tokenizer": "text", "chat_template": "text",
-    "attention": "attention", "backward": "attention", "merge": "attention", "statistics": "attention",
+    "attention": "attention", "attention_with_cache": "attention", "backward": "attention", "merge": "attention", "statistics": "attention",
     "cascade": "attention",
     "plan": "attention", "cache": "cache", "model": "models", "generate": "generate",
 }
