@@ -29,7 +29,7 @@ struct GenerateOptions {
   SamplingOptions sampling = {};
   std::int64_t max_tokens = 256;
   std::vector<std::string> stop = {};  // the text ends before the first of these; never shown
-  std::int64_t prefill_chunk = 512;
+  std::int64_t prefill_chunk = 512;    // less where the cache takes less at once
   std::function<void(std::string_view text)> on_text = {};  // whole characters, as they come
   std::function<void(std::int64_t done, std::int64_t total)> on_prefill = {};
   const std::atomic<bool>* interrupt = nullptr;  // polled before each token
@@ -52,6 +52,8 @@ struct GenerateResult {
 // nothing (kLength). Throws kContextFull when the prompt does not fit (nothing is appended),
 // kInvalidArgument for options out of range; what on_text or on_prefill throws passes through, and
 // the sequence then holds what the model had read: truncate it to its former length to try again.
+// The context ends where the cache or the model's trained context does; with a rolling cache whose
+// window lies within that context, never.
 GenerateResult generate(Model& model, KvCache& cache, SequenceId sequence,
                         std::span<const std::int32_t> prompt, const GenerateOptions& options,
                         ExecutionContext& context = default_context());

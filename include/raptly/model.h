@@ -53,9 +53,11 @@ class Model {
   virtual const ChatTemplate* chat_template() const = 0;
   virtual std::size_t weight_bytes() const = 0;  // repacked weights held
 
-  // Appends the batch to the cache (each sequence at most once; given positions turn RoPE only, the
-  // mask goes by the order of the tokens) and writes logits [logit_rows, vocab_size] f32. All or
-  // nothing: when it throws (kContextFull, kInvalidArgument) the cache is as it was.
+  // Appends the batch to the cache (each sequence at most once, and no more tokens than
+  // max_chunk(); given positions turn RoPE only, the mask goes by the order of the tokens) and
+  // writes logits [logit_rows, vocab_size] f32. A cache that keeps less than the model's window
+  // decides what is seen. All or nothing: when it throws (kContextFull, kInvalidArgument) the cache
+  // is as it was.
   virtual void forward(const Batch& batch, KvCache& cache, std::span<float> logits,
                        ExecutionContext& context = default_context()) = 0;
   CacheShape cache_shape(DType dtype) const;

@@ -7,6 +7,7 @@
 #include <ctime>
 #include <iostream>
 
+#include "cli/model_cache.h"
 #include "cli/model_options.h"
 #include "cli/option_checks.h"
 #include "cli/program.h"
@@ -23,6 +24,7 @@ constexpr std::int64_t kDefaultContext = 8192;
 
 struct ChatOptions {
   ModelOptions model;
+  CacheOptions cache;
   GenerateOptions generate;
   bool once = false;  // one turn only, `prompt`; otherwise turns from stdin
   std::string prompt;
@@ -37,9 +39,8 @@ class Conversation {
       : options_(options),
         loaded_(loaded),
         console_(console),
-        cache_(loaded.model->cache_shape(loaded.kv),
-               cache_capacity(*loaded.model, options.context)),
-        sequence_(cache_.add_sequence()) {
+        cache_(make_cache(options.cache, loaded, options.context, false)),
+        sequence_(cache_->add_sequence()) {
     reset();
   }
 
@@ -72,22 +73,24 @@ class Conversation {
                     {"", "", true, date});
     if (ids.empty()) throw Error(ErrorCode::kNotSupported, "[chat] the template wrote no text.");
     check_room(static_cast<std::int64_t>(ids.size()));
-    // What the cache has of this conversation stays; at least one token is read anew for its
-    // logits.
+    // What the cache has of this conversation stays, as far as it can go back; at least one token
+    // is read anew for its logits.
     std::size_t kept = 0;
     while (kept < stored_.size() && kept + 1 < ids.size() && stored_[kept] == ids[kept]) ++kept;
-    cache_.truncate(sequence_, static_cast<std::int64_t>(kept));
+    kept = static_cast<std::size_t>(
+        cache_->rollback_point(sequence_, static_cast<std::int64_t>(kept)));
+    cache_->truncate(sequence_, static_cast<std::int64_t>(kept));
     stored_.resize(kept);
-    Reply r = reply(loaded_, {cache_, sequence_}, std::span(ids).subspan(kept), options_.generate,
+    Reply r = reply(loaded_, {*cache_, sequence_}, std::span(ids).subspan(kept), options_.generate,
                     options_.json, console_);
     stored_ = ids;
     stored_.insert(stored_.end(), r.result.tokens.begin(), r.result.tokens.end());
-    stored_.resize(std::min(stored_.size(), static_cast<std::size_t>(cache_.length(sequence_))));
+    stored_.resize(std::min(stored_.size(), static_cast<std::size_t>(cache_->length(sequence_))));
     return r;
   }
 
   void check_room(std::int64_t n_tokens) const {
-    const std::int64_t capacity = cache_.capacity(sequence_);
+    const std::int64_t capacity = cache_->capacity(sequence_);
     if (n_tokens <= capacity) return;
     const bool first = messages_.size() <= (options_.system.empty() ? 1u : 2u);
     const std::int64_t trained = loaded_.model->config().max_positions;
@@ -105,7 +108,7 @@ class Conversation {
   const ChatOptions& options_;
   LoadedModel& loaded_;
   Console& console_;
-  ContiguousCache cache_;
+  std::unique_ptr<KvCache> cache_;
   SequenceId sequence_;
   std::vector<TokenId> stored_;  // what the cache holds
   std::vector<ChatMessage> messages_;
@@ -214,6 +217,7 @@ std::string text_to_say(const std::string& prompt) {
 }
 
 int chat(const ChatOptions& options, Console& console) {
+  check_cache_options(options.cache);
   const std::string text = options.once ? text_to_say(options.prompt) : "";
   if (!options.once && fcntl(STDIN_FILENO, F_GETFD) < 0) {
     throw Error(ErrorCode::kIo, "[cli] standard input could not be read: it is closed.");
@@ -254,6 +258,7 @@ void add_chat(CLI::App& app, Action& action) {
       ->capture_default_str();
   add_generate_options(*command, options->generate);
   add_number_options(*command, options->model);
+  add_cache_options(*command, options->cache);
   command->add_flag("--json", options->json, "Write one JSON object a turn");
   command->footer(
       "The model's own chat template makes the prompt. Without -p each line of stdin is a turn,\n"

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "cli/model_options.h"
@@ -14,11 +15,20 @@ namespace {
 // Tokens of a prompt computed at once: a Ctrl-C waits no longer than these take, and their logits
 // are 38 MB for a vocabulary of 49,152.
 constexpr std::int64_t kMostAtOnce = 192;
+constexpr std::int64_t kPageSize = 16;
 
 struct Options {
   ModelOptions model;
   std::int64_t tokens = 160;  // more than a block of 128 keys
   bool json = false;
+};
+
+// The prompt is given `chunk` tokens at a time, alone or beside another sequence of `beside`
+// tokens.
+struct Way {
+  std::int64_t chunk = 0;
+  std::int64_t beside = 0;
+  bool paged = false;  // the cache, in pages of kPageSize tokens
 };
 
 struct Row {
@@ -51,18 +61,19 @@ class Checker {
     }
   }
 
-  // A hash of the logits of every token, the prompt given `chunk` tokens at a time, alone or beside
-  // a second sequence of `beside` tokens. `progress` hears the share that is done.
-  std::uint64_t run(ExecutionContext& context, std::int64_t chunk, std::int64_t beside,
+  // A hash of the logits of every token. `progress` hears the share that is done.
+  std::uint64_t run(ExecutionContext& context, const Way& way,
                     const std::function<void(double)>& progress) {
     const auto n = static_cast<std::int64_t>(tokens_.size());
-    ContiguousCache cache(model_.cache_shape(kv_), std::max(n, beside));
+    std::int64_t beside = way.beside;
+    const std::unique_ptr<KvCache> owned = make_cache(way);
+    KvCache& cache = *owned;
     const SequenceId other = cache.add_sequence();
     const SequenceId sequence = cache.add_sequence();
     std::uint64_t hash = hash_of({});
     for (std::int64_t done = 0; done < n;) {
       if (InterruptGuard::interrupted()) throw Interrupted{};
-      const std::int64_t length = std::min(chunk, n - done);
+      const std::int64_t length = std::min(way.chunk, n - done);
       hash = hash_of(forward(context, cache, {other, sequence}, {beside, length}, done), hash);
       beside = 0;
       done += length;
@@ -72,6 +83,15 @@ class Checker {
   }
 
  private:
+  std::unique_ptr<KvCache> make_cache(const Way& way) const {
+    const CacheShape shape = model_.cache_shape(kv_);
+    const std::int64_t most = std::max(std::ssize(tokens_), way.beside);
+    if (!way.paged) return std::make_unique<ContiguousCache>(shape, most);
+    const std::int64_t n_pages = 2 * (most / kPageSize + 1);
+    return std::make_unique<PagedCache>(shape,
+                                        PagedOptions{.n_pages = n_pages, .page_size = kPageSize});
+  }
+
   std::vector<float> forward(ExecutionContext& context, KvCache& cache,
                              std::vector<SequenceId> sequences, std::vector<std::int64_t> lengths,
                              std::int64_t done) {
@@ -130,10 +150,9 @@ int run(const Options& options, Console& console) {
   const int threads = std::max(2, loaded.context->threads());
   ExecutionContext many(threads);
   std::vector<Row> rows;
-  const auto add = [&](std::string how, ExecutionContext& context, std::int64_t chunk,
-                       std::int64_t beside) {
-    const std::uint64_t hash = checker.run(context, chunk, beside, [&](double done) {
-      bar.update((static_cast<double>(rows.size()) + done) / 6);
+  const auto add = [&](std::string how, ExecutionContext& context, const Way& way) {
+    const std::uint64_t hash = checker.run(context, way, [&](double done) {
+      bar.update((static_cast<double>(rows.size()) + done) / 7);
     });
     const bool equal = rows.empty() || hash == rows.front().hash;
     rows.push_back({std::move(how), hash, equal});
@@ -141,12 +160,15 @@ int run(const Options& options, Console& console) {
   const std::int64_t large = std::min(n, kMostAtOnce);
   add(n == large ? "1 thread, the prompt at once"
                  : "1 thread, the prompt in chunks of " + std::to_string(large) + " tokens",
-      one, large, 0);
-  add(std::to_string(threads) + " threads", many, large, 0);
-  add("64 threads", *std::make_unique<ExecutionContext>(64), large, 0);
-  add("the prompt in chunks of 7 tokens", many, 7, 0);
-  add("token by token (decoding)", many, 1, 0);
-  add("beside another sequence", many, large, std::min<std::int64_t>(n, 29));
+      one, {.chunk = large});
+  add(std::to_string(threads) + " threads", many, {.chunk = large});
+  add("64 threads", *std::make_unique<ExecutionContext>(64), {.chunk = large});
+  add("the prompt in chunks of 7 tokens", many, {.chunk = 7});
+  add("token by token (decoding)", many, {.chunk = 1});
+  const std::int64_t beside = std::min<std::int64_t>(n, 29);
+  add("beside another sequence", many, {.chunk = large, .beside = beside});
+  add("beside another in a paged cache, in chunks", many,
+      {.chunk = 50, .beside = beside, .paged = true});
   bar.clear();
   const bool equal = std::all_of(rows.begin(), rows.end(), [](const Row& r) { return r.equal; });
   if (options.json) {

@@ -73,10 +73,14 @@ TEST(Cli, WrongUse) {
   expect_failure(run_program({"logits", kModel, "--tokens", "1", "--exact", "--kv", "bf16", "-o",
                               "/dev/null"}),
                  2, "--exact");
-  expect_failure(run_program({"run", kModel, "-p", "a", "--cache", "paged"}), 2,
-                 "There is: contiguous");
-  expect_failure(run_program({"run", kModel, "-p", "a", "--cache", "rolling"}), 2,
-                 "There is: contiguous");
+  expect_failure(run_program({"run", kModel, "-p", "a", "--cache", "round"}), 2,
+                 "--cache is 'round'. There are: contiguous, rolling, paged");
+  expect_failure(run_program({"run", kModel, "-p", "a", "--cache", "paged", "--window", "8"}), 2,
+                 "--window is for --cache rolling");
+  expect_failure(run_program({"chat", kModel, "-p", "a", "--window", "8"}), 2,
+                 "--window is for --cache rolling");
+  expect_failure(run_program({"run", kModel, "-p", "a", "--cache", "rolling", "--window", "0"}), 2,
+                 "--window");
   expect_failure(run_program({"run", kModel, "-p", "a", "--kv", "int8"}), 2, "f32, bf16, f16");
   expect_failure(run_program({"logits", kModel, "--tokens", "1,2"}), 2, "--output");
   expect_failure(run_program({"logits", kModel, "--tokens", "1,x", "-o", "/dev/null"}), 2, "1,x");
@@ -306,12 +310,31 @@ TEST(Cli, BenchModelIsAListOfTests) {
   EXPECT_GT(result[5]["tokens_per_s"], 0);
 }
 
+TEST(Cli, CachesWriteTheSameText) {
+  const auto text = [](const char* n, std::vector<std::string> options) {
+    std::vector<std::string> arguments = {"run", kModel, "-p", "the hill", "-n", n, "--json"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    const ProgramRun run = run_program(arguments);
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    return json::parse(run.out);
+  };
+  const json expected = text("40", {});
+  for (const char* cache : {"contiguous", "paged", "rolling"}) {
+    EXPECT_EQ(text("40", {"--cache", cache})["tokens"], expected["tokens"]) << cache;
+  }
+  // Beyond the 256 tokens of the model's context only a rolling cache goes on.
+  EXPECT_EQ(text("400", {})["finish_reason"], "context");
+  const json rolled = text("400", {"--cache", "rolling", "--window", "16"});
+  EXPECT_EQ(rolled["finish_reason"], "length");
+  EXPECT_EQ(rolled["tokens"].size(), 400u);
+}
+
 TEST(Cli, CheckShowsEqualBits) {
   const ProgramRun run = run_program({"check", kModel, "--json"});
   EXPECT_EQ(run.exit_code, 0) << run.err;
   const json result = json::parse(run.out);
   EXPECT_EQ(result["equal"], true);
-  EXPECT_GE(result["runs"].size(), 6u);
+  EXPECT_EQ(result["runs"].size(), 7u);
   EXPECT_EQ(run_program({"check", kModel}).out.find("FAILED"), std::string::npos);
 }
 

@@ -21,10 +21,6 @@ DType kv_dtype(const ModelOptions& options) {
     throw WrongUse{"[cli] --exact keeps keys and values in f32, --kv asks for " + options.kv +
                    ". Leave one of them out."};
   }
-  if (options.cache != "contiguous") {
-    throw WrongUse{"[cli] --cache " + options.cache +
-                   " is not in this version. There is: contiguous."};
-  }
   if (options.kv == "int8") {
     throw WrongUse{"[cli] --kv int8 is not in this version. There are: f32, bf16, f16."};
   }
@@ -63,8 +59,6 @@ void add_number_options(CLI::App& command, ModelOptions& options) {
                    "Activations and cache in f32: slower, equal to a reference in f32");
   command.add_option("--kv", options.kv, "How keys and values are stored (default f16)")
       ->type_name("f32|bf16|f16");
-  command.add_option("--cache", options.cache, "How the cache lays them out (default contiguous)")
-      ->type_name("contiguous");
 }
 
 LoadedModel load(const ModelOptions& options, Console& console) {

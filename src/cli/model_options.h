@@ -22,12 +22,11 @@ struct ModelOptions {
   int threads = 0;  // 0: as many as the machine gives
   bool exact = false;
   std::string kv;  // empty: f16, with --exact f32
-  std::string cache = "contiguous";
 };
 
 // MODEL, --threads
 void add_model_options(CLI::App& command, ModelOptions& options);
-// --exact, --kv, --cache
+// --exact, --kv
 void add_number_options(CLI::App& command, ModelOptions& options);
 void add_threads_option(CLI::App& command, int& threads);
 // --threads for a command that needs but one: taken, as by every command, and without effect.

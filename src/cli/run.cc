@@ -1,4 +1,5 @@
 // `raptly run`: goes on with a text.
+#include "cli/model_cache.h"
 #include "cli/model_options.h"
 #include "cli/program.h"
 #include "cli/reply.h"
@@ -9,6 +10,7 @@ namespace {
 
 struct RunOptions {
   ModelOptions model;
+  CacheOptions cache;
   GenerateOptions generate;
   std::string prompt;
   bool special = false;
@@ -17,16 +19,17 @@ struct RunOptions {
 
 int run(const RunOptions& options, Console& console) {
   const InterruptGuard guard;
+  check_cache_options(options.cache);
   const std::string text = options.prompt == "-" ? read_file_or_stdin("-") : options.prompt;
   LoadedModel loaded = load(options.model, console);
   const auto specials = options.special ? SpecialTokens::kParse : SpecialTokens::kText;
   const std::vector<TokenId> prompt = loaded.model->tokenizer().encode(text, specials, true);
   if (prompt.empty()) throw WrongUse{"[cli] the prompt is empty. Give -p some text."};
   const auto n_prompt = static_cast<std::int64_t>(prompt.size());
-  ContiguousCache cache(loaded.model->cache_shape(loaded.kv),
-                        cache_capacity(*loaded.model, n_prompt + options.generate.max_tokens));
+  const std::unique_ptr<KvCache> cache =
+      make_cache(options.cache, loaded, n_prompt + options.generate.max_tokens, true);
   const Reply r =
-      reply(loaded, {cache, cache.add_sequence()}, prompt, options.generate, options.json, console);
+      reply(loaded, {*cache, cache->add_sequence()}, prompt, options.generate, options.json, console);
   if (options.json) {
     console.out() << reply_json(r).dump() << '\n';
   } else if (!r.result.text.ends_with('\n')) {
@@ -50,6 +53,7 @@ void add_run(CLI::App& app, Action& action) {
       ->type_name("TEXT");
   add_generate_options(*command, options->generate);
   add_number_options(*command, options->model);
+  add_cache_options(*command, options->cache);
   command->add_flag("--special", options->special,
                     "\"<|im_start|>\" and the like in the prompt are special tokens");
   command->add_flag("--json", options->json, "Write one JSON object when done");

@@ -19,10 +19,13 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// Tokens that the sequence may hold: what its cache has room for, within the trained context.
+// Tokens that the sequence may hold: what its cache has room for, within the trained context. With
+// a window in that context no two tokens that see each other are farther apart than in training,
+// sinks aside: there is no end.
 std::int64_t context_limit(const Model& model, const KvCache& cache, SequenceId sequence) {
   const std::int64_t trained = model.config().max_positions, room = cache.capacity(sequence);
-  return trained > 0 ? std::min(trained, room) : room;
+  const std::int64_t window = cache.window().window;
+  return trained == 0 || (window > 0 && window <= trained) ? room : std::min(trained, room);
 }
 
 void check(const Model& model, const KvCache& cache, SequenceId sequence,
@@ -104,7 +107,8 @@ class Generation {
     const auto total = static_cast<std::int64_t>(prompt.size());
     for (std::int64_t done = 0; done < total;) {
       if (interrupted()) return false;
-      const std::int64_t n = std::min(options_.prefill_chunk, total - done);
+      const std::int64_t at_once = std::max<std::int64_t>(1, cache_.max_chunk(sequence_));
+      const std::int64_t n = std::min({options_.prefill_chunk, at_once, total - done});
       forward(prompt.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(n)),
               done + n == total);
       done += n;

@@ -116,6 +116,30 @@ TEST_F(Generate, ASecondCallSeesEveryToken) {
   }
 }
 
+// Prompts longer than the cache takes at once, and texts longer than the trained context of 256.
+TEST_F(Generate, ARollingCacheHasNoEnd) {
+  std::vector<std::int32_t> prompt(300);
+  std::iota(prompt.begin(), prompt.end(), 1);
+  for (std::int32_t& token : prompt) token %= 100;
+  const GenerateOptions options{.sampling = {.temperature = 1, .seed = 4}, .max_tokens = 300};
+  std::vector<GenerateResult> results;
+  for (const std::int64_t slack : {0, 9, 200}) {
+    RollingCache cache(real_->cache_shape(DType::kF32),
+                       {.window = 40, .slack = slack, .n_sinks = 4});
+    const SequenceId sequence = cache.add_sequence();
+    const std::size_t bytes = cache.nbytes();
+    results.push_back(generate(*real_, cache, sequence, prompt, options));
+    const auto n = static_cast<std::int64_t>(results.back().tokens.size());
+    EXPECT_EQ(cache.length(sequence), 300 + n);
+    EXPECT_EQ(cache.nbytes(), bytes);
+    EXPECT_EQ(results.back().tokens, results.front().tokens) << slack;
+  }
+  EXPECT_NE(results.front().finish_reason, FinishReason::kContext);
+  // A window beyond the trained context is no reason to leave that.
+  RollingCache wide(real_->cache_shape(DType::kF32), {.window = 400});
+  EXPECT_THROW(generate(*real_, wide, wide.add_sequence(), prompt, options), Error);
+}
+
 TEST_F(Generate, ZeroTokensReadThePrompt) {
   ContiguousCache cache(real_->cache_shape(DType::kF32), 8);
   const SequenceId sequence = cache.add_sequence();

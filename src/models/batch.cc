@@ -92,6 +92,11 @@ std::vector<BatchSequence> check_batch(const Batch& batch, const ModelConfig& co
                       ". Its cache has room for " +
                       std::to_string(cache.capacity(batch.sequences[i])) + ".");
     }
+    if (n > cache.max_chunk(batch.sequences[i])) {
+      reject("sequence " + std::to_string(batch.sequences[i]) + " gets " + std::to_string(n) +
+             " tokens at once. Its cache takes " +
+             std::to_string(cache.max_chunk(batch.sequences[i])) + ": give them in chunks.");
+    }
     if (n > 0) out.push_back({batch.sequences[i], row, n, stored});
     row += n;
   }

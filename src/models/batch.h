@@ -7,7 +7,8 @@
 
 namespace raptly {
 
-// Throws kInvalidArgument (tokens, lengths, positions, logit_rows, or a cache of another shape),
+// Throws kInvalidArgument (tokens, lengths, positions, logit_rows, a cache of another shape, or
+// more tokens than it takes at once),
 // kNotFound (a sequence that the cache has not), kContextFull (no room for the new tokens).
 // Returns one entry a sequence; entries without rows are left out.
 std::vector<BatchSequence> check_batch(const Batch& batch, const ModelConfig& config,

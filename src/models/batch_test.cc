@@ -88,6 +88,37 @@ TEST_F(BadBatch, FullAndForeignCaches) {
   EXPECT_EQ(other.length(sequence), 0);
 }
 
+TEST_F(BadBatch, MoreThanARollingCacheTakesAtOnce) {
+  RollingCache cache(model_->cache_shape(DType::kF32), {.window = 4, .slack = 1});
+  const SequenceId sequence = cache.add_sequence();
+  const std::int64_t three = 3;
+  const Batch batch{tokens_, {&sequence, 1}, {&three, 1}, {}, {}};
+  model_->forward(batch, cache, {}, context_);
+  try {
+    model_->forward(batch, cache, {}, context_);
+    FAIL() << "nothing was thrown";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("gets 3 tokens at once. Its cache takes 2"),
+              std::string::npos)
+        << e.what();
+  }
+  EXPECT_EQ(cache.length(sequence), 3);
+}
+
+// Keys of given positions are not what the same tokens have elsewhere.
+TEST_F(BadBatch, GivenPositionsAreNotShared) {
+  PagedCache cache(model_->cache_shape(DType::kF32), {.n_pages = 8, .page_size = 8});
+  const std::vector<std::int32_t> tokens(9, 5);
+  const std::int64_t nine = 9;
+  std::vector<std::int64_t> positions(9, 3);
+  for (const bool given : {true, false}) {
+    const SequenceId s = cache.add_sequence();
+    if (!given) positions.clear();
+    model_->forward({tokens, {&s, 1}, {&nine, 1}, positions, {}}, cache, {}, context_);
+    EXPECT_EQ(cache.length(cache.add_sequence(tokens)), given ? 0 : 8);
+  }
+}
+
 TEST_F(BadBatch, NothingToDoIsFine) {
   const std::int64_t zero = 0;
   model_->forward({{}, {&a_, 1}, {&zero, 1}, {}, {}}, cache_, {}, context_);

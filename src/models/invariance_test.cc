@@ -42,13 +42,17 @@ class Invariance : public testing::TestWithParam<InvarianceCase> {
     ExecutionContext context(threads, isa);
     const auto model = load_model(testdata(GetParam().model), {.exact = GetParam().exact}, context);
     ContiguousCache cache(model->cache_shape(GetParam().kv), kTokens);
+    return run(*model, cache, chunks, context);
+  }
+  std::vector<float> run(Model& model, KvCache& cache, const std::vector<std::size_t>& chunks,
+                         ExecutionContext& context) {
+    const std::vector<std::int32_t> tokens = test::some_tokens(kTokens, model.config().vocab_size);
     const SequenceId sequence = cache.add_sequence();
-    const std::vector<std::int32_t> tokens = test::some_tokens(kTokens, model->config().vocab_size);
     std::vector<float> all;
     for (std::size_t begin = 0, i = 0; begin < kTokens; ++i) {
       const std::size_t n = std::min(chunks[std::min(i, chunks.size() - 1)], kTokens - begin);
       const std::vector<float> logits = test::forward_rows(
-          *model, cache, sequence, std::span(tokens).subspan(begin, n), test::all_rows(n), context);
+          model, cache, sequence, std::span(tokens).subspan(begin, n), test::all_rows(n), context);
       all.insert(all.end(), logits.begin(), logits.end());
       begin += n;
     }
@@ -101,6 +105,41 @@ TEST_P(Invariance, BesideOtherSequences) {
   EXPECT_EQ(hash(all), GetParam().golden);
   EXPECT_EQ(cache.length(before), 38);
   EXPECT_EQ(cache.length(after), 2);
+}
+
+TEST_P(Invariance, OtherCaches) {
+  ExecutionContext context(2);
+  const auto model = load_model(testdata(GetParam().model), {.exact = GetParam().exact}, context);
+  const CacheShape shape = model->cache_shape(GetParam().kv);
+  PagedCache paged(shape, {.n_pages = 50, .page_size = 8});
+  for (const std::vector<std::size_t>& chunks :
+       std::vector<std::vector<std::size_t>>{{kTokens}, {100, 7, 1, 1, 16, 3}}) {
+    EXPECT_EQ(hash(run(*model, paged, chunks, context)), GetParam().golden) << "paged";
+  }
+  EXPECT_EQ(paged.stats().pages_used, 38);
+  // What a second sequence finds of the same prompt has the same bits.
+  const std::vector<std::int32_t> tokens = test::some_tokens(kTokens, model->config().vocab_size);
+  const SequenceId found = paged.add_sequence(tokens);
+  EXPECT_EQ(paged.length(found), 144);
+  const std::vector<float> last = test::forward_rows(
+      *model, paged, found, std::span(tokens).subspan(144), std::vector<std::int64_t>{5}, context);
+  ContiguousCache whole(shape, kTokens);
+  EXPECT_EQ(hash(last), hash(test::forward_rows(*model, whole, whole.add_sequence(), tokens,
+                                                std::vector<std::int64_t>{149}, context)));
+  // A window as the model has it, or one that nothing leaves.
+  const std::int64_t window = model->config().window;
+  RollingCache rolling(shape, {.window = window == 0 ? 150 : window, .slack = 6});
+  EXPECT_EQ(hash(run(*model, rolling, {7, 1, 5}, context)), GetParam().golden) << "rolling";
+}
+
+// A cache that keeps less decides what is seen, however the tokens come.
+TEST_P(Invariance, ASmallerWindowIsTheSameInAnyChunks) {
+  ExecutionContext context(2);
+  const auto model = load_model(testdata(GetParam().model), {.exact = GetParam().exact}, context);
+  RollingCache cache(model->cache_shape(GetParam().kv), {.window = 9, .slack = 20, .n_sinks = 2});
+  const std::uint64_t by_ones = hash(run(*model, cache, {1}, context));
+  EXPECT_EQ(by_ones, hash(run(*model, cache, {31, 21, 3}, context)));
+  EXPECT_NE(by_ones, GetParam().golden);
 }
 
 TEST_P(Invariance, OnlyTheRowsAskedFor) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "attention/cache_window.h"
 #include "kernels/rope/rope_frequencies.h"
 #include "models/attention_layer.h"
 #include "models/batch.h"
@@ -51,7 +52,8 @@ class LlamaModel final : public Model {
  private:
   void request_layer(WeightLoader& loader, const LlamaWeightNames& names, std::int64_t index);
   void read_rope_divisors();
-  void plan_attention(DType kv_dtype);
+  Mask mask_for(const CacheWindow& kept) const;
+  void plan_attention(const KvCache& cache);
   void embed(const Batch& batch) noexcept;
   void run(const Batch& batch, std::span<float> logits) noexcept;
 
@@ -162,7 +164,13 @@ void LlamaModel::load_weights(const LoadOptions& options, ExecutionContext& cont
   if (tied) embedding_ = Embedding::packed(head_.part(0).weights, m.d_model);
 }
 
-void LlamaModel::plan_attention(DType kv_dtype) {
+// A cache that keeps less than the model's window, or of a model without one, decides what is seen.
+Mask LlamaModel::mask_for(const CacheWindow& kept) const {
+  const std::int64_t window = config_.model.window;
+  return window > 0 && kept.window >= window ? mask_ : within_cache_window(mask_, kept);
+}
+
+void LlamaModel::plan_attention(const KvCache& cache) {
   std::vector<SequenceGeometry> geometry;
   for (const BatchSequence& s : state_.sequences) {
     geometry.push_back({s.n_rows, s.first_ordinal + s.n_rows, s.first_ordinal});
@@ -172,10 +180,10 @@ void LlamaModel::plan_attention(DType kv_dtype) {
                              .head_dim = sizes_.head_dim,
                              .v_dim = sizes_.head_dim,
                              .q_dtype = DType::kF32,
-                             .kv_dtype = kv_dtype,
+                             .kv_dtype = cache.shape().dtype,
                              .out_dtype = DType::kF32};
   AttentionOptions options;
-  options.mask = mask_;
+  options.mask = mask_for(cache.window());
   state_.attention = std::make_unique<AttentionPlan>(shape, geometry, options, *state_.context,
                                                      &state_.attention_workspace);
   state_.tensors.resize(state_.sequences.size());
@@ -195,8 +203,10 @@ void LlamaModel::forward(const Batch& batch, KvCache& cache, std::span<float> lo
     }
   }
   state_.cache = &cache;
-  plan_attention(cache.shape().dtype);
-  cache.extend(batch.sequences, batch.lengths);  // the last thing that can throw
+  plan_attention(cache);
+  // Keys of given positions are not a function of the tokens: nobody may find them by those.
+  const auto tokens = batch.positions.empty() ? batch.tokens : std::span<const std::int32_t>();
+  cache.extend(batch.sequences, batch.lengths, tokens);  // the last thing that can throw
   run(batch, logits);
 }
 
