@@ -21,7 +21,7 @@ title "4. SmolLM2-135M answers, on raptly's attention"
 "$raptly" chat "$model" --once "Explain in two sentences why the sky is blue." -n 120
 "$raptly" bench model "$model" -p 0 -n 32 -d 0,4096 -r 1
 
-title "5. The same bits: threads, chunks, kernels"
+title "5. The same bits: threads, chunks, kernels, caches"
 "$raptly" check "$model"
 
 title "6. Next"

@@ -152,8 +152,8 @@ void add_attention_bench(CLI::App& bench, Action& action) {
   command->footer(
       "Each figure is a ratio to the FMA peak or read bandwidth that this run measures.\n"
       "Cases: full causal gqa odd-dims cross draft window longformer bigbird prefix documents\n"
-      "  alibi dense-bias llama2-70b mistral-7b falcon-7b ablation bf16 decode small, each with "
-      "sizes (--list)\n"
+      "  alibi dense-bias llama2-70b mistral-7b falcon-7b ablation bf16 decode paged small, each "
+      "with sizes (--list)\n"
       "Examples:\n"
       "  raptly bench attention --case causal-4k-d64 --bars\n"
       "  raptly bench attention --mask 'causal & window(1023, 0)' --q 32768 --heads 4");

@@ -15,6 +15,7 @@
 #include "cli/bench_backward.h"
 #include "cli/bench_cases.h"
 #include "cli/bench_measure.h"
+#include "cli/bench_paged.h"
 #include "cli/bench_report.h"
 #include "cli/bench_tensors.h"
 #include "kernels/flash_forward/flash_forward.h"
@@ -143,7 +144,10 @@ BenchAttentionResult run_case(const BenchCase& c, int threads, const BenchAttent
   options.mask = Mask::parse(c.mask);
   const BenchBias bias(c);
   options.bias = bias.bias;
+  std::optional<BenchPagedCache> paged;
+  if (c.page_size > 0) paged.emplace(c, options);
   const auto attend = [&](ExecutionContext& context) {
+    if (paged) return paged->run(data, context);
     attention(data.q(), data.k(), data.v(), data.out(), options, {}, context);
   };
   BenchAttentionResult result;

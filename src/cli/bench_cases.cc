@@ -179,6 +179,28 @@ void add_backward(std::vector<BenchCase>& cases) {
   small.batch = 8;
 }
 
+// Beside decode-8k-gqa4-* and gqa-2k-d128: 16 tokens a page, in no order.
+void add_paged(std::vector<BenchCase>& cases) {
+  for (const DType dtype : {DType::kF32, DType::kBf16, DType::kF16}) {
+    cases.push_back({.name = std::string("paged-decode-8k-gqa4-") + dtype_name(dtype),
+                     .kv_len = 8192,
+                     .n_heads = 32,
+                     .n_kv_heads = 8,
+                     .head_dim = 128,
+                     .kv_dtype = dtype,
+                     .mask = "causal",
+                     .page_size = 16});
+  }
+  cases.push_back({.name = "paged-gqa-2k-d128",
+                   .q_len = 2048,
+                   .kv_len = 2048,
+                   .n_heads = 32,
+                   .n_kv_heads = 8,
+                   .head_dim = 128,
+                   .mask = "causal",
+                   .page_size = 16});
+}
+
 void add_decode(std::vector<BenchCase>& cases) {
   struct Heads {
     const char* name;
@@ -231,6 +253,7 @@ std::vector<BenchCase> all_bench_cases() {
   add_bf16(cases);
   add_backward(cases);
   add_decode(cases);
+  add_paged(cases);
   add_small(cases);
   return cases;
 }

@@ -20,6 +20,7 @@ struct BenchCase {
   std::string bias =
       "";  // "alibi", "relative" (128 offsets each way), "dense" (f32, for all heads)
   bool backward = false;  // attention_backward(), out, dout and gradients in the dtypes of q and k
+  std::int64_t page_size = 0;  // above 0: keys in a paged cache, token-major queries
 
   // Few rows and many keys: reading the keys may take longer than computing with them.
   bool decode() const { return q_len * (n_heads / n_kv_heads) <= 16 && kv_len >= 4096; }

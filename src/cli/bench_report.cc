@@ -85,7 +85,8 @@ nlohmann::ordered_json to_json(const BenchAttentionResult& r) {
       {"backward", r.shape.backward},
       {"q_dtype", dtype_name(r.shape.q_dtype)},
       {"kv_dtype", dtype_name(r.shape.kv_dtype)},
-      {"layout", r.shape.head_major ? "bhsd" : "bshd"}};
+      {"layout", r.shape.head_major ? "bhsd" : "bshd"},
+      {"page_size", r.shape.page_size}};
   if (r.read_gbps > 0) j["read_gbps"] = r.read_gbps;
   if (r.extra_mb >= 0) j["extra_mb"] = r.extra_mb;
   if (r.standard_ms > 0) {

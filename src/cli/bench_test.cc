@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
@@ -9,6 +10,7 @@
 #include "cli/bench_attention.h"
 #include "cli/bench_cases.h"
 #include "cli/bench_measure.h"
+#include "cli/bench_paged.h"
 #include "cli/test_program.h"
 
 namespace raptly {
@@ -114,6 +116,27 @@ TEST(BenchMeasure, NoTimeIsTwoRuns) {
   int runs = 0;
   EXPECT_LT(best_time(0, [&] { ++runs; }), 1);
   EXPECT_EQ(runs, 2);  // its own warm-up, and one more
+}
+
+// What a paged case measures is the attention of its contiguous twin.
+TEST(BenchAttention, PagedCasesComputeTheSame) {
+  const BenchCase c{.name = "paged",
+                    .batch = 2,
+                    .q_len = 3,
+                    .kv_len = 100,
+                    .n_heads = 4,
+                    .n_kv_heads = 2,
+                    .kv_dtype = DType::kF16,
+                    .mask = "causal",
+                    .page_size = 16};
+  const BenchTensors data(c), paged_data(c);
+  AttentionOptions options;
+  options.mask = Mask::parse(c.mask);
+  ExecutionContext context(2);
+  attention(data.q(), data.k(), data.v(), data.out(), options, {}, context);
+  BenchPagedCache paged(c, options);
+  paged.run(paged_data, context);
+  EXPECT_EQ(std::memcmp(data.out().data(), paged_data.out().data(), 2 * 3 * 4 * 64 * 4), 0);
 }
 
 }  // namespace
