@@ -35,4 +35,4 @@ cmake -S . -B build/neon -G Ninja -DCMAKE_BUILD_TYPE=Release -DRAPTLY_MODEL=OFF 
   -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/aarch64.cmake" >build/neon-configure.log 2>&1 ||
   { cat build/neon-configure.log >&2; exit 1; }
 cmake --build build/neon --target raptly_kernels_test raptly_mask_test >&2
-RAPTLY_EMULATED=1 ctest --test-dir build/neon --output-on-failure --no-tests=error -R '^(kernels|mask)\.fast$'
+RAPTLY_EMULATED=1 ctest --test-dir build/neon -j "$(nproc)" --output-on-failure --no-tests=error -R '^(kernels|mask)\.fast'
