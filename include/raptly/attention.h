@@ -13,11 +13,12 @@
 namespace raptly {
 
 struct AttentionOptions {
-  Mask mask;                     // default: every query sees every key
-  std::optional<float> scale;    // default 1 / sqrt(head_dim of q); any finite number
-  std::optional<float> softcap;  // s -> softcap * tanh(s / softcap), before bias and mask; > 0
-  Bias bias;                     // ALiBi, relative positions, or any numbers; default: none
-  TensorView sinks;              // [n_heads] f32, natural log: e^sink joins the sum; -inf: none
+  Mask mask;                   // default: every query sees every key
+  std::optional<float> scale;  // default 1 / sqrt(head_dim of q); -1e30 to 1e30
+  std::optional<float>
+      softcap;       // s -> softcap * tanh(s / softcap), before bias, mask; 1e-30 .. 1e30
+  Bias bias;         // ALiBi, relative positions, or any numbers; default: none
+  TensorView sinks;  // [n_heads] f32, natural log: e^sink joins the sum; -inf: none
 
   // Longformer's second projections, all three or none, in the shapes and dtypes of q, k and v:
   // queries of global tokens (by the rules longformer and global_tokens of the mask) attend with

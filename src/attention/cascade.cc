@@ -243,6 +243,7 @@ CascadeReport cascade_attention(TensorView q, const CascadeKeys& keys, MutableTe
                                 ExecutionContext& context) {
   const auto& [prefix, k, v] = keys;
   const PlanShape s = check_tensors(q, k, v, out, lse);
+  check_bias_apart(options.bias, out, lse);
   check_prefix("k", prefix.k, k, out, lse);
   check_prefix("v", prefix.v, v, out, lse);
   kChecks.equal("prefix_len of prefix.v", prefix.v.size(0), "prefix_len of prefix.k",

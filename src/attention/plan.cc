@@ -44,9 +44,10 @@ struct AttentionPlan::Impl {
   AttentionBias bias;
 
   Workspace own_workspace;
-  std::byte* workspace = nullptr;
-  std::size_t thread_bytes = 0;  // of the workspace, for each thread
-  std::size_t state_floats = 0;  // of one decode state
+  Workspace* workspace = nullptr;  // own or shared
+  std::byte* memory = nullptr;     // its, during a run
+  std::size_t thread_bytes = 0;    // of the memory, for each thread
+  std::size_t state_floats = 0;    // of one decode state
   float* states = nullptr;
 
   PlanReport report;
@@ -55,6 +56,7 @@ struct AttentionPlan::Impl {
   void plan_tiles(std::span<const SequenceGeometry> geometry, const Mask& mask);
   int queries_of_tile(const Mask& mask) const;
   void size_workspace(Workspace* shared);
+  void find_memory() noexcept;
   void fill_report(std::span<const SequenceGeometry> geometry);
   FlashForwardItem item(std::size_t sequence, const SequenceTensors& tensors,
                         const RowStrides& strides, std::int64_t first_head) const;
@@ -128,23 +130,32 @@ void AttentionPlan::Impl::size_workspace(Workspace* shared) {
   thread_bytes = round_up(bytes);
   const std::size_t all_threads = thread_bytes * static_cast<std::size_t>(context->threads());
   const std::size_t all_states = state_floats * 4 * static_cast<std::size_t>(work.n_states);
-  workspace = (shared ? *shared : own_workspace).at_least(all_threads + all_states);
-  states = reinterpret_cast<float*>(workspace + all_threads);
+  workspace = shared ? shared : &own_workspace;
+  workspace->at_least(all_threads + all_states);
   report.workspace_bytes = all_threads + all_states;
   open_splits = std::vector<std::atomic<std::int64_t>>(work.merges.size());
 }
 
+// A plan made since may have moved a workspace that plans share; it never shrinks.
+void AttentionPlan::Impl::find_memory() noexcept {
+  memory = workspace->at_least(report.workspace_bytes);
+  states = reinterpret_cast<float*>(memory +
+                                    thread_bytes * static_cast<std::size_t>(context->threads()));
+}
+
 void AttentionPlan::Impl::fill_report(std::span<const SequenceGeometry> geometry) {
-  const std::string suffix = std::string(" ") + dtype_name(shape.kv_dtype) + " " + isa_name(level);
   const bool prefill = !work.prefill.empty(), decode = !work.decode.empty();
   report.kernel = prefill && decode ? "prefill + decode"
                   : decode          ? "decode"
                   : prefill         ? "prefill"
                                     : "none";
-  report.kernel += suffix;
-  report.reason = is_reference() ? "f64 tensors take the textbook loops"
-                                 : "decode takes sequences with q_len * group <= " +
-                                       std::to_string(kMaxDecodeRows) + ", prefill the others";
+  report.kernel += std::string(" ") + dtype_name(shape.kv_dtype) + " " + isa_name(level);
+  if (is_reference()) report.kernel = "reference f64";
+  report.reason = is_reference()
+                      ? "f64 tensors take the textbook loops"
+                      : "decode takes sequences with at most " + std::to_string(kMaxDecodeRows) +
+                            " rows a key head (q_len * heads that share lanes, " +
+                            std::to_string(lanes) + "), prefill the others";
   report.n_items = work.n_items();
   report.threads = context->threads();
   const double kv_size = static_cast<double>(dtype_size(shape.kv_dtype));
@@ -259,6 +270,7 @@ AttentionPlan::AttentionPlan(const AttentionShape& shape,
   p.level = flash_forward_level(context.isa(), shape.q_dtype, shape.kv_dtype);
   p.plan_tiles(sequences, options.mask);
   p.bias = AttentionBias(options, sequences, shape.n_heads, p.lanes);
+  context.pool().start();  // so that run() allocates nothing
   p.work = make_work_list(p.sequences, p.heads, context.threads());
   p.size_workspace(workspace);
   p.fill_report(sequences);
@@ -270,13 +282,14 @@ AttentionPlan& AttentionPlan::operator=(AttentionPlan&&) noexcept = default;
 void AttentionPlan::run(std::span<const SequenceTensors> tensors,
                         const RowStrides& strides) noexcept {
   Impl& p = *impl_;
+  p.find_memory();
   for (std::size_t m = 0; m < p.work.merges.size(); ++m) {
     p.open_splits[m].store(std::max<std::int64_t>(1, p.work.merges[m].n_splits),
                            std::memory_order_relaxed);
   }
   const auto n_prefill = static_cast<std::int64_t>(p.work.prefill.size());
   p.context->pool().parallel_for(p.work.n_items(), [&](std::int64_t i, int worker) {
-    std::byte* scratch = p.workspace + p.thread_bytes * static_cast<std::size_t>(worker);
+    std::byte* scratch = p.memory + p.thread_bytes * static_cast<std::size_t>(worker);
     if (i >= n_prefill) {
       p.run_decode(p.work.decode[static_cast<std::size_t>(i - n_prefill)], tensors, strides,
                    scratch);

@@ -96,7 +96,8 @@ void TensorChecks::reach(const char* name, const TensorView& t) const {
   if (t.shape().numel() == 0) return;
   constexpr std::int64_t kMost = std::int64_t{1} << 56;
   for (int d = 0; d < t.rank(); ++d) {
-    if (t.size(d) > 1 && std::abs(t.stride(d)) > kMost / t.size(d)) {
+    const std::int64_t most = kMost / std::max<std::int64_t>(1, t.size(d));
+    if (t.size(d) > 1 && (t.stride(d) > most || t.stride(d) < -most)) {
       fail(std::string(name) + " has stride " + text(t.stride(d)) + " in dimension " + text(d) +
            " of size " + text(t.size(d)) + ". That reaches beyond 2^56 elements.");
     }

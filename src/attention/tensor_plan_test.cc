@@ -76,7 +76,6 @@ TEST(Plan, RunAllocatesNothing) {
   for (const Sizes& sizes : {kPrefill, kDecode}) {
     TestProblem p = make_problem(sizes);
     Plan plan(shape_of(p), p.options);
-    run(plan, p);  // starts the threads
     const std::size_t before = testing_allocations();
     run(plan, p);
     EXPECT_EQ(testing_allocations(), before);
@@ -108,13 +107,36 @@ TEST(Plan, WorksInTheMemoryOfItsCaller) {
   }
 }
 
-TEST(Plan, SharesAWorkspaceThatOnlyGrows) {
+TEST(Plan, SharesAWorkspaceThatALaterPlanMakesGrow) {
   Workspace workspace;
-  TestProblem large = make_problem(kPrefill), small = make_problem({1, 1, 9, 6, 2, 48, 40});
-  const Plan a(shape_of(large), large.options, default_context(), &workspace);
+  TestProblem small = make_problem({1, 1, 9, 6, 2, 48, 40}), large = make_problem(kPrefill);
+  Plan a(shape_of(small), small.options, default_context(), &workspace);
+  Plan b(shape_of(large), large.options, default_context(), &workspace);
+  ASSERT_GT(b.report().workspace_bytes, a.report().workspace_bytes);
+  const auto expect_same = [](Plan& plan, TestProblem& p) {
+    p.run(default_context());
+    const TestTensor out = p.out;
+    forget(p);
+    run(plan, p);
+    EXPECT_TRUE(same_bits(p.out, out));
+  };
+  expect_same(a, small);
+  expect_same(b, large);
+  expect_same(a, small);
   std::byte* const memory = workspace.at_least(1);
-  const Plan b(shape_of(small), small.options, default_context(), &workspace);
-  EXPECT_EQ(workspace.at_least(a.report().workspace_bytes), memory);
+  EXPECT_EQ(workspace.at_least(b.report().workspace_bytes), memory);
+}
+
+TEST(Plan, AFirstTileThatHoldsMostOfTheWork) {
+  TestProblem p({1, 600, 600, 1, 1, 8, 8}, DType::kF64, DType::kF64, 1, false);
+  p.out = TestTensor(DType::kF64, {1, 600, 1, 8}, false);
+  p.options.mask = mask::window(0, 0) | mask::global_tokens({0});
+  ExecutionContext one(1), eight(8);
+  p.run(one);
+  const TestTensor out = p.out;
+  forget(p);
+  p.run(eight);
+  EXPECT_TRUE(same_bits(p.out, out));
 }
 
 std::string run_error(Plan& plan, TestProblem& p, ErrorCode code = ErrorCode::kInvalidArgument) {

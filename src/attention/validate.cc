@@ -14,6 +14,11 @@ namespace raptly {
 namespace {
 
 constexpr std::int64_t kMaxHeadDim = 1024;
+// Beyond these the arithmetic of a plan or of f32 scores would overflow (or a softcap be flushed to
+// zero), long before there is memory for the tensors.
+constexpr std::int64_t kMaxBatch = std::int64_t{1} << 31, kMaxHeads = 1 << 20;
+constexpr std::int64_t kMaxLength = std::int64_t{1} << 40;
+constexpr float kMaxScale = 1e30f, kMinSoftcap = 1e-30f, kMaxSoftcap = 1e30f;
 
 [[noreturn]] void fail(const std::string& message, ErrorCode code = ErrorCode::kInvalidArgument) {
   throw Error(code, "[attention] " + message);
@@ -36,6 +41,9 @@ void check_heads(std::int64_t n_heads, std::int64_t n_kv_heads) {
       (n_kv_heads > 0 && n_heads % n_kv_heads != 0)) {
     fail("q has " + text(n_heads) + " heads, k has " + text(n_kv_heads) +
          ". The heads of q must be a multiple of those of k.");
+  }
+  if (n_heads > kMaxHeads) {
+    fail("q has " + text(n_heads) + " heads. At most " + text(kMaxHeads) + " are allowed.");
   }
 }
 
@@ -76,6 +84,13 @@ void check_planned_dtype(const char* name, DType given, DType planned) {
 
 void check_plan_shape(const PlanShape& shape) {
   if (shape.batch < 0) fail("batch is " + text(shape.batch) + ". It must be 0 or more.");
+  if (shape.batch > kMaxBatch) {
+    fail("batch is " + text(shape.batch) + ". It must be at most " + text(kMaxBatch) + ".");
+  }
+  if (shape.q_len > kMaxLength || shape.kv_len > kMaxLength) {
+    fail("q_len is " + text(shape.q_len) + ", kv_len is " + text(shape.kv_len) +
+         ". Lengths must be at most " + text(kMaxLength) + ".");
+  }
   check_dtypes(shape.q_dtype, shape.kv_dtype, shape.out_dtype);
 }
 
@@ -98,12 +113,12 @@ void check_plan(const AttentionShape& shape, std::span<const SequenceGeometry> s
   check_dim("head_dim", shape.head_dim);
   check_dim("v_dim", shape.v_dim);
   check_heads(shape.n_heads, shape.n_kv_heads);
-  if (options.scale && !std::isfinite(*options.scale)) {
-    fail("scale is " + text(*options.scale) + ". It must be a finite number.");
+  if (options.scale && !(std::abs(*options.scale) <= kMaxScale)) {
+    fail("scale is " + text(*options.scale) + ". It must be a number from -1e30 to 1e30.");
   }
-  if (options.softcap && !(*options.softcap > 0 && std::isfinite(*options.softcap))) {
+  if (options.softcap && !(*options.softcap >= kMinSoftcap && *options.softcap <= kMaxSoftcap)) {
     fail("softcap is " + text(*options.softcap) +
-         ". It must be a finite number above 0; leave it out for no softcap.");
+         ". It must be from 1e-30 to 1e30; leave it out for no softcap.");
   }
   if (options.q_global.given() || options.k_global.given() || options.v_global.given()) {
     fail("q_global, k_global and v_global are given to a plan. Give them to attention().");

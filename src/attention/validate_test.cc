@@ -76,12 +76,12 @@ TEST(AttentionErrors, Shapes) {
 TEST(AttentionErrors, Options) {
   Call c;
   c.options.scale = NAN;
-  EXPECT_EQ(c.error(), "[attention] scale is nan. It must be a finite number.");
+  EXPECT_EQ(c.error(), "[attention] scale is nan. It must be a number from -1e30 to 1e30.");
   c = {};
   c.options.softcap = 0.0f;
   EXPECT_EQ(
       c.error(),
-      "[attention] softcap is 0. It must be a finite number above 0; leave it out for no softcap.");
+      "[attention] softcap is 0. It must be from 1e-30 to 1e30; leave it out for no softcap.");
   c = {};
   c.options.mask = mask::lengths({2, 2}, {3, 3});
   EXPECT_EQ(c.error(),

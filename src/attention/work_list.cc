@@ -43,7 +43,7 @@ void add_prefill(WorkList& list, std::int64_t sequence, const TilePlan& plan,
     const double pairs = pairs_of(plan.tiles()[static_cast<std::size_t>(t)]);
     const bool full = cut.n_items == 0 ? t - work.tile_begin == cut.tiles_per_item
                                        : before + pairs / 2 > end_of_item;
-    if (full) {
+    if (full && work.tile_end > work.tile_begin) {
       list.add(work);
       work = {sequence, first_head, t, t, 0};
       end_of_item += share;

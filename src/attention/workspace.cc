@@ -25,8 +25,14 @@ Workspace& Workspace::operator=(Workspace&&) noexcept = default;
 std::byte* Workspace::at_least(std::size_t n_bytes) {
   if (!impl_->is_given) {
     if (impl_->own.size() < n_bytes) {
+      const std::size_t before = impl_->own.size();
       impl_->own = AlignedBytes();  // the old block first: two need not fit
-      impl_->own = AlignedBytes(n_bytes);
+      try {
+        impl_->own = AlignedBytes(n_bytes);
+      } catch (const Error&) {
+        impl_->own = AlignedBytes(before);  // for the plans that share it
+        throw;
+      }
     }
     return impl_->own.data();
   }

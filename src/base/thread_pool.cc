@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -77,13 +78,18 @@ class ThreadPool::Team {
       for (std::int64_t i = 0; i < n_items; ++i) body(i, 0);
       return;
     }
-    if (threads_.empty()) start();
+    start_workers();
     open_region(n_items, &body);
     {
       const Inside inside(this, 0);
       work(0);
     }
     close_region();
+  }
+
+  void start() {
+    const std::lock_guard<std::mutex> no_region(callers_);
+    start_workers();
   }
 
   void stop() {
@@ -110,11 +116,15 @@ class ThreadPool::Team {
     FloatingPointMode mode;
   };
 
-  void start() {
+  void start_workers() {
+    if (!threads_.empty()) return;
     threads_.reserve(static_cast<std::size_t>(n_threads_ - 1));
     const std::uint32_t epoch = epoch_.load(std::memory_order_relaxed);
-    for (int worker = 1; worker < n_threads_; ++worker) {
-      threads_.emplace_back([this, worker, epoch] { serve(worker, epoch); });
+    try {
+      for (int worker = 1; worker < n_threads_; ++worker) {
+        threads_.emplace_back([this, worker, epoch] { serve(worker, epoch); });
+      }
+    } catch (const std::system_error&) {  // no more threads: their ranges are stolen
     }
   }
 
@@ -194,23 +204,31 @@ ThreadPool::ThreadPool(int n_threads)
 }
 
 ThreadPool::~ThreadPool() {
-  if (fork_count_ != g_fork_count.load(std::memory_order_relaxed)) {
+  if (fork_count_.load() != g_fork_count.load(std::memory_order_relaxed)) {
     static_cast<void>(team_.release());  // its threads stayed in the parent: nothing to join
   }
 }
 
 ThreadPool::Team& ThreadPool::team() {
   const unsigned forks = g_fork_count.load(std::memory_order_relaxed);
-  if (forks != fork_count_) {
-    static_cast<void>(
-        team_.release());  // threads and locks of the parent cannot be used or destroyed
-    team_ = std::make_unique<Team>(n_threads_);
-    fork_count_ = forks;
+  if (forks != fork_count_.load(std::memory_order_acquire)) {
+    static std::mutex one_rebuilds;  // two threads of the child may meet here
+    const std::lock_guard<std::mutex> lock(one_rebuilds);
+    if (forks != fork_count_.load(std::memory_order_relaxed)) {
+      static_cast<void>(
+          team_.release());  // threads and locks of the parent cannot be used or destroyed
+      team_ = std::make_unique<Team>(n_threads_);
+      fork_count_.store(forks, std::memory_order_release);
+    }
   }
   return *team_;
 }
 
 int ThreadPool::size() const { return n_threads_; }
+
+void ThreadPool::start() {
+  if (n_threads_ > 1) team().start();
+}
 
 void ThreadPool::stop() { team().stop(); }
 

@@ -8,6 +8,7 @@
 // fork() the child builds its threads anew.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <type_traits>
@@ -39,7 +40,8 @@ int default_thread_count();
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int n_threads);  // >= 1; threads start at the first parallel region
+  explicit ThreadPool(
+      int n_threads);  // >= 1; threads start at the first parallel region or start()
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -51,6 +53,9 @@ class ThreadPool {
   // control word is restored afterwards, so denormal probabilities cost nothing and results do not
   // depend on the caller's floating-point environment.
   void parallel_for(std::int64_t n_items, FunctionRef<void(std::int64_t item, int worker)> body);
+  // Starts the workers now instead of at the first region. Where the system refuses a thread, those
+  // that there are do its work.
+  void start();
   // Ends the workers; later regions start them again. Not while a region runs.
   void stop();
 
@@ -60,7 +65,7 @@ class ThreadPool {
 
   const int n_threads_;
   std::unique_ptr<Team> team_;
-  unsigned fork_count_ = 0;
+  std::atomic<unsigned> fork_count_ = 0;
 };
 
 }  // namespace raptly

@@ -114,23 +114,25 @@ double elements_of(const CheckpointTensor& tensor) {
 void print_text(const Checkpoint& checkpoint, std::ostream& out) {
   std::size_t key_width = 0, name_width = 0;
   for (const auto& [key, value] : checkpoint.metadata().all())
-    key_width = std::max(key_width, key.size());
+    key_width = std::max(key_width, short_text(key).size());
   for (const CheckpointTensor& t : checkpoint.tensors())
-    name_width = std::max(name_width, t.name.size());
+    name_width = std::max(name_width, short_text(t.name).size());
   out << format_name(checkpoint.format()) << ", " << checkpoint.tensors().size()
       << (checkpoint.tensors().size() == 1 ? " tensor, " : " tensors, ") << checkpoint.file_bytes()
       << " bytes\n\n";
   for (const auto& [key, value] : checkpoint.metadata().all()) {
-    out << key << std::string(key_width + 2 - key.size(), ' ') << value_text(value) << '\n';
+    const std::string name = short_text(key);
+    out << name << std::string(key_width + 2 - name.size(), ' ') << value_text(value) << '\n';
   }
   out << '\n';
   std::map<std::string, std::pair<double, double>> totals;  // by type: elements, bytes
   for (const CheckpointTensor& t : checkpoint.tensors()) {
     char line[96];
     const char* type = weight_type_info(t.type).name;
-    std::snprintf(line, sizeof(line), "  %-5s %-18s %12zu bytes\n", type, shape_text(t).c_str(),
-                  t.data.size());
-    out << t.name << std::string(name_width - t.name.size(), ' ') << line;
+    const std::string name = short_text(t.name), shape = shape_text(t);
+    std::snprintf(line, sizeof(line), "  %-5s %-18s %12zu bytes", type,
+                  shape.size() < 40 ? shape.c_str() : "many dimensions", t.data.size());
+    out << name << std::string(name_width - name.size(), ' ') << line << '\n';
     totals[type].first += elements_of(t);
     totals[type].second += static_cast<double>(t.data.size());
   }

@@ -154,6 +154,8 @@ INSTANTIATE_TEST_SUITE_P(
                        "byte 8: the header does not begin with {"},
         BadSafetensors{"broken_json", safetensors_file("{\"a\":}", 0),
                        "byte 14: JSON is broken here."},
+        BadSafetensors{"huge_number", safetensors_file("{\"a\":1e999}", 0),
+                       "JSON holds a number beyond double"},
         BadSafetensors{"not_utf8", safetensors_file("{\"a\xff\":1}", 0), "JSON is not UTF-8."},
         BadSafetensors{"key_twice", safetensors_file("{\"a\":1,\"a\":1}", 0),
                        "key a stands twice in one object."},

@@ -86,6 +86,8 @@ json parse_json(std::string_view text, const FileErrors& errors, std::uint64_t b
     });
   } catch (const json::parse_error& error) {
     errors.corrupt(base + error.byte, "JSON is broken here.");
+  } catch (const json::out_of_range& error) {  // 1e999; the library's text names the number
+    errors.corrupt(base, std::string("JSON holds a number beyond double: ") + error.what());
   }
 }
 

@@ -47,19 +47,27 @@ std::vector<std::string> shards_of(const fs::path& index) {
   return {shards.begin(), shards.end()};
 }
 
+// fs::exists with our error where the system does not tell.
+bool has_file(const fs::path& path) {
+  std::error_code error;
+  const bool found = fs::exists(path, error);
+  if (error) throw Error(ErrorCode::kIo, "[model] " + path.string() + ": " + error.message() + ".");
+  return found;
+}
+
 std::unique_ptr<Checkpoint> open_directory(const fs::path& directory) {
   const fs::path config = directory / "config.json";
-  if (!fs::exists(config)) {
+  if (!has_file(config)) {
     throw Error(ErrorCode::kNotFound, "[model] " + directory.string() +
                                           " has no config.json. A model directory needs one.");
   }
   Metadata metadata = flatten_json(read_object(config));
-  if (const fs::path generation = directory / "generation_config.json"; fs::exists(generation)) {
+  if (const fs::path generation = directory / "generation_config.json"; has_file(generation)) {
     const Metadata settings = flatten_json(read_object(generation));
     for (const auto& [key, value] : settings.all()) metadata.set("generation." + key, value);
   }
   std::vector<std::string> names = {"model.safetensors"};
-  if (const fs::path index = directory / "model.safetensors.index.json"; fs::exists(index)) {
+  if (const fs::path index = directory / "model.safetensors.index.json"; has_file(index)) {
     names = shards_of(index);
   }
   std::vector<MappedFile> files;

@@ -69,17 +69,17 @@ std::int32_t Sampler::sample(std::span<float> logits) {
   const float top = largest(logits);
   if (std::isinf(top)) {
     throw Error(
-        ErrorCode::kInvalidArgument,
+        ErrorCode::kCorruptFile,
         "[generate] the model's logits are not finite. Its weights or its cache are broken.");
   }
-  if (options_.temperature == 0) {
+  const float inverse = 1 / options_.temperature;
+  if (!std::isfinite(inverse)) {  // 0, or so little that only the largest has a chance
     return static_cast<std::int32_t>(std::find(logits.begin(), logits.end(), top) - logits.begin());
   }
   for (float& x : logits) {
     if (std::isnan(x)) x = -INFINITY;
   }
-  softmax(logits.data(), static_cast<std::int64_t>(logits.size()), 1 / options_.temperature,
-          logits.data(), isa_);
+  softmax(logits.data(), static_cast<std::int64_t>(logits.size()), inverse, logits.data(), isa_);
   candidates_.clear();
   for (std::size_t i = 0; i < logits.size(); ++i) {
     if (logits[i] > 0) candidates_.push_back({logits[i], static_cast<std::int32_t>(i)});

@@ -56,6 +56,11 @@ TEST(Sampler, TemperatureSharpens) {
   EXPECT_NEAR(share.at(1), 0.09 / sum, 0.015);
 }
 
+TEST(Sampler, ATemperatureWithoutAnInverseIsGreedy) {
+  const auto share = frequencies({.temperature = 1e-40f}, log_of({0.3, 0.6, 0.1}));
+  EXPECT_NEAR(share.at(1), 1, 1e-9);
+}
+
 TEST(Sampler, FiltersInOrder) {
   const std::vector<float> logits = log_of({0.4, 0.3, 0.15, 0.1, 0.05});
   auto share = frequencies({.temperature = 1, .top_k = 2}, logits);

@@ -147,6 +147,12 @@ void LlamaModel::load_weights(const LoadOptions& options, ExecutionContext& cont
   const LlamaWeightNames& names = llama_weight_names(checkpoint_->format());
   WeightLoader loader(*checkpoint_, options.exact);
   const bool tied = config_.tied_embeddings || !loader.has(names.head);
+  if (m.n_layers > static_cast<std::int64_t>(checkpoint_->tensors().size())) {
+    throw Error(ErrorCode::kCorruptFile, "[models] the model should have " +
+                                             std::to_string(m.n_layers) + " layers, the file has " +
+                                             std::to_string(checkpoint_->tensors().size()) +
+                                             " tensors.");
+  }
   layers_.resize(static_cast<std::size_t>(m.n_layers));
   for (std::int64_t i = 0; i < m.n_layers; ++i) request_layer(loader, names, i);
   final_norm_ = loader.vector(names.final_norm, m.d_model);

@@ -1,5 +1,6 @@
 #include "models/llama_config.h"
 
+#include <algorithm>
 #include <string>
 
 #include "raptly/error.h"
@@ -44,7 +45,15 @@ void check(const LlamaConfig& config) {
                 "[models] rotary_dim is " + std::to_string(config.rope.rotary_dim) +
                     ", head_dim is " + std::to_string(m.head_dim) + ". It cannot be larger.");
   }
-  rope_frequencies(config.rope);  // its own checks
+  if (m.window < 0) {
+    throw Error(ErrorCode::kCorruptFile, "[models] the window is " + std::to_string(m.window) +
+                                             ". It must be 0 (none) or more.");
+  }
+  try {
+    rope_frequencies(config.rope);  // its own checks, of what a file says
+  } catch (const Error& error) {
+    throw Error(ErrorCode::kCorruptFile, std::string("[models] ") + error.what());
+  }
 }
 
 std::int64_t divide(std::int64_t a, std::int64_t b) { return b == 0 ? 0 : a / b; }
@@ -152,8 +161,8 @@ LlamaConfig llama_config_from_gguf(const Metadata& metadata) {
     throw Error(ErrorCode::kNotSupported,
                 "[models] " + prefix + "expert_count is not 0. Experts are not supported.");
   }
-  config.rope.rotary_dim =
-      static_cast<int>(metadata.integer_or(prefix + "rope.dimension_count", m.head_dim) % kMaxSize);
+  config.rope.rotary_dim = static_cast<int>(std::clamp<std::int64_t>(
+      metadata.integer_or(prefix + "rope.dimension_count", m.head_dim), -1, kMaxSize));
   config.rope.theta = metadata.number_or(prefix + "rope.freq_base", 10000);
   config.rope.scaling = gguf_scaling(metadata, prefix, m.max_positions);
   config.interleaved_qk = m.architecture == "llama";

@@ -132,11 +132,15 @@ TEST(LlamaConfig, Refusals) {
                ErrorCode::kNotSupported, "value_length");
   expect_error(gguf_with("llama.rope.dimension_count", std::uint64_t{32}), ErrorCode::kCorruptFile,
                "rotary_dim is 32");
+  expect_error(gguf_with("llama.rope.dimension_count", std::uint64_t{(1 << 24) + 8}),
+               ErrorCode::kCorruptFile, "rotary_dim is");
+  expect_error(gguf_with("llama.attention.sliding_window", std::int64_t{-1}),
+               ErrorCode::kCorruptFile, "window is -1");
   expect_error(gguf_with("llama.rope.scaling.type", std::string("longrope")),
                ErrorCode::kNotSupported, "'longrope'");
   expect_error(gguf_with("llama.expert_count", std::uint64_t{8}), ErrorCode::kNotSupported,
                "expert_count");
-  expect_error(gguf_with("llama.rope.freq_base", -1.0), ErrorCode::kInvalidArgument, "theta is -1");
+  expect_error(gguf_with("llama.rope.freq_base", -1.0), ErrorCode::kCorruptFile, "theta is -1");
   const auto hf_with = [](const char* key, MetaValue value) {
     Metadata m = hf();
     m.set(key, std::move(value));

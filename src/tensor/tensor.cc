@@ -40,7 +40,12 @@ TensorShape::TensorShape(std::span<const std::int64_t> sizes,
 
 std::int64_t TensorShape::numel() const {
   std::int64_t n = 1;
-  for (int d = 0; d < rank_; ++d) n *= size(d);
+  for (int d = 0; d < rank_; ++d) {
+    if (size(d) == 0) return 0;
+  }
+  for (int d = 0; d < rank_; ++d) {
+    if (__builtin_mul_overflow(n, size(d), &n)) return INT64_MAX;
+  }
   return n;
 }
 
@@ -48,7 +53,7 @@ bool TensorShape::is_contiguous() const {
   std::int64_t expected = 1;
   for (int d = rank_ - 1; d >= 0; --d) {
     if (size(d) != 1 && stride(d) != expected) return false;
-    expected *= size(d);
+    if (__builtin_mul_overflow(expected, size(d), &expected)) return false;
   }
   return true;
 }

@@ -195,7 +195,7 @@ inline void finish_statistics(const RowStatisticsItem& item, const QueryPanel& p
     const float lse = of.lse[lane];
     if (item.entropy != nullptr) {
       item.entropy[row.head * item.entropy_head_stride + row.query * item.entropy_token_stride] =
-          static_cast<float>(static_cast<double>(of.entropy[lane]) * kLn2);
+          lse != lse ? lse : static_cast<float>(static_cast<double>(of.entropy[lane]) * kLn2);
     }
     if (item.max != nullptr) {
       item.max[row.head * item.max_head_stride + row.query * item.max_token_stride] =
