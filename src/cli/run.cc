@@ -28,8 +28,8 @@ int run(const RunOptions& options, Console& console) {
   const auto n_prompt = static_cast<std::int64_t>(prompt.size());
   const std::unique_ptr<KvCache> cache =
       make_cache(options.cache, loaded, n_prompt + options.generate.max_tokens, true);
-  const Reply r =
-      reply(loaded, {*cache, cache->add_sequence()}, prompt, options.generate, options.json, console);
+  const Reply r = reply(loaded, {*cache, cache->add_sequence()}, prompt, options.generate,
+                        options.json, console);
   if (options.json) {
     console.out() << reply_json(r).dump() << '\n';
   } else if (!r.result.text.ends_with('\n')) {
