@@ -81,9 +81,11 @@ TEST(OptionChecks, HelpListsWhatWorks) {
   using test::run_program;
   for (const std::string command : {"run", "chat", "logits", "perplexity", "check"}) {
     const std::string help = run_program({command, "--help"}).out;
-    for (const char* absent : {"int8", "rolling", "paged", ".safetensors"}) {
+    for (const char* absent : {"int8", ".safetensors"}) {
       EXPECT_EQ(help.find(absent), std::string::npos) << command << absent;
     }
+    const bool chooses_cache = command == "run" || command == "chat";
+    EXPECT_EQ(help.find("contiguous|rolling|paged") != std::string::npos, chooses_cache) << help;
     EXPECT_NE(help.find("f32|bf16|f16"), std::string::npos) << command;
   }
   const std::string help = run_program({"run", "--help"}).out;
