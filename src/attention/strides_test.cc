@@ -104,7 +104,7 @@ RC_GTEST_PROP(Strides, AnyLayoutHasTheBitsOfADenseOne, ()) {
   const Sizes& s = dense.sizes;
   TestTensor lse_of(DType::kF32, {1, s.batch, s.n_heads, s.q_len});
   Strided lse(lse_of, {});
-  const TensorShape& in = lse.view().shape();
+  const TensorShape in = lse.view().shape();
   const std::int64_t sizes[] = {s.batch, s.n_heads, s.q_len};
   const std::int64_t strides[] = {in.stride(1), in.stride(2), in.stride(3)};
   dense.run(default_context());
