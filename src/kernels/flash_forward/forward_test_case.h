@@ -29,11 +29,11 @@ struct ForwardCase {
   int n_heads = 1, n_kv_heads = 1;
   int head_dim = 64, v_dim = 64;
   DType q_dtype = DType::kF32, kv_dtype = DType::kF32, out_dtype = DType::kF32;
-  Mask mask;
+  Mask mask = {};
   float scale = 0;  // 0: 1 / sqrt(head_dim)
   float softcap = 0;
-  Bias bias;
-  std::vector<float> sinks;
+  Bias bias = {};
+  std::vector<float> sinks = {};
   Layout layout = Layout::kTokenMajor;
   std::int64_t page_size = 0;                 // 0: one run
   std::int64_t evict_from = 0, evict_to = 0;  // ordinals in no run
