@@ -25,10 +25,7 @@ struct Projection {
 };
 
 void check_like(const Projection& p) {
-  if (p.tensor->shape().to_string() != p.like->shape().to_string()) {
-    kChecks.fail(std::string(p.name) + " has shape " + p.tensor->shape().to_string() + ", " +
-                 p.like_name + " has " + p.like->shape().to_string() + ". They must be equal.");
-  }
+  kChecks.same_shape(p.name, *p.tensor, p.like_name, p.like->shape());
   if (p.tensor->dtype() != p.like->dtype()) {
     kChecks.fail(std::string(p.name) + " is " + dtype_name(p.tensor->dtype()) + ", " + p.like_name +
                      " is " + dtype_name(p.like->dtype()) + ". They must be equal.",

@@ -91,6 +91,13 @@ void TensorChecks::equal(std::string_view a, std::int64_t a_size, std::string_vi
        ". They must be equal.");
 }
 
+void TensorChecks::same_shape(std::string_view name, const TensorView& t, std::string_view of,
+                              const TensorShape& wanted) const {
+  if (t.shape().to_string() == wanted.to_string()) return;
+  fail(std::string(name) + " has shape " + t.shape().to_string() + ", " + std::string(of) +
+       " has " + wanted.to_string() + ". They must be equal.");
+}
+
 // Strides that reach beyond any memory would overflow the arithmetic of addresses.
 void TensorChecks::reach(const char* name, const TensorView& t) const {
   if (t.shape().numel() == 0) return;

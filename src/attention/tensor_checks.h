@@ -23,6 +23,8 @@ class TensorChecks {
   void rank(const char* name, const TensorView& t, const char* names, int rank) const;
   void equal(std::string_view a, std::int64_t a_size, std::string_view b,
              std::int64_t b_size) const;
+  void same_shape(std::string_view name, const TensorView& t, std::string_view of,
+                  const TensorShape& wanted) const;
   // A view with elements has memory, and its strides reach no farther than 2^56 elements.
   void memory(const char* name, const TensorView& t) const;
   // Every element of an output has a place of its own.

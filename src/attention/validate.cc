@@ -16,7 +16,7 @@ namespace {
 constexpr std::int64_t kMaxHeadDim = 1024;
 // Beyond these the arithmetic of a plan or of f32 scores would overflow (or a softcap be flushed to
 // zero), long before there is memory for the tensors.
-constexpr std::int64_t kMaxBatch = std::int64_t{1} << 31, kMaxHeads = 1 << 20;
+constexpr std::int64_t kMaxBatch = 1 << 24, kMaxHeads = 1 << 20;
 constexpr std::int64_t kMaxLength = std::int64_t{1} << 40;
 constexpr float kMaxScale = 1e30f, kMinSoftcap = 1e-30f, kMaxSoftcap = 1e30f;
 
@@ -181,8 +181,10 @@ PlanShape check_tensors(const TensorView& q, const TensorView& k, const TensorVi
     for (const auto& [input_name, input] : inputs) checks.apart(name, *tensor, input_name, *input);
   }
   checks.apart("out", out, "lse", lse);
-  return {q.size(0), q.size(1), k.size(1), q.size(2), k.size(2),
-          q.size(3), v.size(3), q.dtype(), k.dtype(), out.dtype()};
+  const PlanShape shape{q.size(0), q.size(1), k.size(1), q.size(2), k.size(2),
+                        q.size(3), v.size(3), q.dtype(), k.dtype(), out.dtype()};
+  check_plan_shape(shape);
+  return shape;
 }
 
 }  // namespace raptly

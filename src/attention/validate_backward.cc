@@ -18,13 +18,6 @@ struct Named {
   const TensorView* tensor;
 };
 
-void check_shape(const char* name, const TensorView& t, const TensorShape& wanted,
-                 const std::string& of) {
-  if (t.shape().to_string() == wanted.to_string()) return;
-  kChecks.fail(std::string(name) + " has shape " + t.shape().to_string() + ", " + of + " has " +
-               wanted.to_string() + ". They must be equal.");
-}
-
 // f32 or `own`; where the call is f64, f64.
 void check_dtype(const char* name, DType given, DType own, const char* like) {
   if (given == own || (given == DType::kF32 && own != DType::kF64)) return;
@@ -47,7 +40,7 @@ void check_sum_dtype(const char* name, DType given, DType q) {
 
 void check_dlse(const TensorView& dlse, const TensorView& lse, DType q) {
   if (!dlse.given()) return;
-  check_shape("dlse", dlse, lse.shape(), "lse");
+  kChecks.same_shape("dlse", dlse, "lse", lse.shape());
   if (dlse.dtype() != DType::kF32 && !(dlse.dtype() == DType::kF64 && q == DType::kF64)) {
     kChecks.fail(std::string("dlse is ") + dtype_name(dlse.dtype()) + ". It must be f32.",
                  ErrorCode::kTypeMismatch);
@@ -58,7 +51,7 @@ void check_dlse(const TensorView& dlse, const TensorView& lse, DType q) {
 void check_gradient_like(const char* name, const TensorView& gradient, const char* like_name,
                          const TensorView& like) {
   if (!gradient.given()) return;
-  check_shape(name, gradient, like.shape(), like_name);
+  kChecks.same_shape(name, gradient, like_name, like.shape());
   check_dtype(name, gradient.dtype(), like.dtype(), like_name);
 }
 
@@ -132,7 +125,7 @@ PlanShape check_backward(const BackwardInputs& in, const AttentionGradients& gra
   if (!in.lse.given()) {
     kChecks.fail("lse is not given. It must be the lse of the same call of attention().");
   }
-  check_shape("dout", in.dout, in.out.shape(), "out");
+  kChecks.same_shape("dout", in.dout, "out", in.out.shape());
   check_dtype("dout", in.dout.dtype(), in.q.dtype(), "q");
   kChecks.memory("dout", in.dout);
   check_dlse(in.dlse, in.lse, in.q.dtype());
@@ -154,11 +147,11 @@ PlanShape check_backward(const BackwardInputs& in, const AttentionGradients& gra
   check_gradient_like("dv_global", gradients.dv_global, "v", in.v);
   check_absent(gradients, options);
   if (gradients.dbias.given()) {
-    check_shape("dbias", gradients.dbias, bias_gradient_shape(options.bias), "the bias");
+    kChecks.same_shape("dbias", gradients.dbias, "the bias", bias_gradient_shape(options.bias));
     check_sum_dtype("dbias", gradients.dbias.dtype(), in.q.dtype());
   }
   if (gradients.dsinks.given()) {
-    check_shape("dsinks", gradients.dsinks, options.sinks.shape(), "sinks");
+    kChecks.same_shape("dsinks", gradients.dsinks, "sinks", options.sinks.shape());
     check_sum_dtype("dsinks", gradients.dsinks.dtype(), in.q.dtype());
   }
   check_places(in, gradients, options);

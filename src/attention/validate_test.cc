@@ -71,6 +71,11 @@ TEST(AttentionErrors, Shapes) {
   c.q = {1, 0, 4, 1025};
   c.out = {1, 0, 4, 8};
   EXPECT_EQ(c.error(), "[attention] head_dim is 1025. It must be 1 to 1024.");
+  c = {};
+  c.q = {std::int64_t{1} << 40, 0, 4, 8};
+  c.k = c.v = {std::int64_t{1} << 40, 0, 2, 8};
+  c.out = c.q;
+  EXPECT_EQ(c.error(), "[attention] batch is 1099511627776. It must be at most 16777216.");
 }
 
 TEST(AttentionErrors, Options) {
